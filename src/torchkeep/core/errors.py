@@ -37,7 +37,7 @@ class TorchkeepError(Exception):
     exit_code: ClassVar[int] = 2
     code: ClassVar[str] = "error"
 
-    def __init__(self, message: str, *, next: str = "") -> None:  # noqa: A002 (the field's name in --json)
+    def __init__(self, message: str, *, next: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.next = next
@@ -71,7 +71,7 @@ class ProjectError(UsageError):
     code = "project"
 
     def __init__(
-        self, message: str, *, path: Path, line: int | None = None, key: str = "", next: str = ""  # noqa: A002
+        self, message: str, *, path: Path, line: int | None = None, key: str = "", next: str = ""
     ) -> None:
         where = f"{path}:{line}" if line else str(path)
         super().__init__(f"{where}: {key}: {message}" if key else f"{where}: {message}", next=next)

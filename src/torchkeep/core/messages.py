@@ -37,15 +37,17 @@ class Message:
         if not self.id:
             return str(self.args.get(language) or self.args["en"])
         return template(self.id, language).format_map(
-            {key: value.text(language) if isinstance(value, Message) else value
-             for key, value in self.args.items()}
+            {
+                key: value.text(language) if isinstance(value, Message) else value
+                for key, value in self.args.items()
+            }
         )
 
     def __str__(self) -> str:
         return self.text()
 
 
-def message(id: str, **args: object) -> Message:  # noqa: A002 (it is the message's id)
+def message(id: str, **args: object) -> Message:
     """A catalogue message: ``message("scan.TK-SCAN-001.found", format="pickle")``."""
     return Message(id, args)
 
@@ -55,7 +57,7 @@ def plain(en: str, zh: str | None = None) -> Message:
     return Message("", {"en": en, "zh": zh})
 
 
-def template(id: str, language: str = "en") -> str:  # noqa: A002
+def template(id: str, language: str = "en") -> str:
     """The catalogue's text of ``id`` with its placeholders.
 
     Raises:

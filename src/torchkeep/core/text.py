@@ -25,7 +25,9 @@ def visible(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_escape(char) if unicodedata.category(char) in _HIDDEN else char for char in text)
+    return "".join(
+        _escape(char) if unicodedata.category(char) in _HIDDEN else char for char in text
+    )
 
 
 def _escape(char: str) -> str:
