@@ -107,8 +107,8 @@ class Report:
             "verdict": self.verdict.value,
             "counts": {state.value: count for state, count in self.counts.items()},
             "findings": [
-                finding.to_json() | {"required_by_profile": self.required is None
-                                     or finding.rule in self.required}
+                finding.to_json()
+                | {"required_by_profile": self.required is None or finding.rule in self.required}
                 for finding in self.findings
             ],
         }

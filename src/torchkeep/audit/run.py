@@ -13,7 +13,7 @@ from torchkeep.core import progress
 from torchkeep.core.errors import ProjectError
 from torchkeep.core.finding import Finding, State
 from torchkeep.core.items import BY_KEY, ITEMS
-from torchkeep.core.messages import message, plain
+from torchkeep.core.messages import message
 from torchkeep.core.project import Project
 from torchkeep.core.rule import Rule, Ruleset
 from torchkeep.core.text import visible

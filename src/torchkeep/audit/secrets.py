@@ -24,7 +24,10 @@ _PATTERNS: Final = (
     ("slack-token", rb"\bxox[abprs]-[A-Za-z0-9-]{20,}"),
     ("aliyun-key", rb"\bLTAI[A-Za-z0-9]{20}\b"),
     ("tencent-key", rb"\bAKID[A-Za-z0-9]{32}\b"),
-    ("url-password", rb"\b[a-z][a-z0-9+.-]{2,20}://[^\s:/@'\"<>{}$]{1,64}:[^\s:/@'\"<>{}$]{3,64}@[\w.-]+"),
+    (
+        "url-password",
+        rb"\b[a-z][a-z0-9+.-]{2,20}://[^\s:/@'\"<>{}$]{1,64}:[^\s:/@'\"<>{}$]{3,64}@[\w.-]+",
+    ),
 )
 _ANY: Final = re.compile(
     b"|".join(b"(?P<k%d>%b)" % (n, pattern) for n, (_, pattern) in enumerate(_PATTERNS))

@@ -1,13 +1,13 @@
-"""Digests that name files and weights.
+r"""Digests that name files and weights.
 
 The *content* digest names weights whatever file they stand in: SHA-256 over
 
-    ``torchkeep-content-v1\\n`` and then, for every tensor in the byte order of its UTF-8 name,
+    ``torchkeep-content-v1\n`` and then, for every tensor in the byte order of its UTF-8 name,
     u64(len(name)) name, u64(len(dtype)) dtype, u64(rank), u64 of each dimension,
     SHA-256 of the tensor's little-endian C-order data (32 bytes)
 
-with u64 little-endian and dtype as safetensors spells it (``F32``, ``BF16``, ``I64``, ...). Metadata
-and the order in the file do not count.
+with u64 little-endian and dtype as safetensors spells it (``F32``, ``BF16``, ``I64``, ...).
+Metadata and the order in the file do not count.
 """
 
 from __future__ import annotations

@@ -99,12 +99,12 @@ class Statements:
         # Two statements in one microsecond still get two names.
         name = f"{(first.content or first.sha256)[:16]}-{moment}-{secrets.token_hex(2)}{SUFFIX}"
         path = self.folder / statement.kind / name
-        files.make_private_folder(path.parent)
+        files.make_folder(path.parent, mode=0o700)
         files.write(path, (envelope or statement.envelope()).to_bytes(), exclusive=True)
         return path
 
     def all(self, kind: str) -> Iterator[Evidence]:
-        """Every readable statement of a kind, oldest first, without those that :meth:`damaged` lists."""
+        """Every statement of a kind, oldest first, but for those that :meth:`damaged` lists."""
         for path in self._paths(kind):
             try:
                 found = self.read(path)

@@ -19,14 +19,17 @@ LANGUAGES: Final = ("en", "zh")
 CATALOGUE: Final = Path(__file__).with_name("catalogue")
 
 
+_COMMA: Final = {"en": ", ", "zh": "、"}
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A sentence that knows both languages and is written out only when shown.
 
     Attributes:
         id: Catalogue id, or empty for a message that carries its own text (:func:`plain`).
-        args: Values for the placeholders. They may come from a file: whoever shows the text
-            escapes it for the place where it is shown.
+        args: Values for the placeholders; a tuple is written as a list. They may come from a
+            file: whoever shows the text escapes it for the place where it is shown.
     """
 
     id: str
@@ -36,15 +39,19 @@ class Message:
         """The sentence in ``language`` (``en`` or ``zh``)."""
         if not self.id:
             return str(self.args.get(language) or self.args["en"])
-        return template(self.id, language).format_map(
-            {
-                key: value.text(language) if isinstance(value, Message) else value
-                for key, value in self.args.items()
-            }
-        )
+        values = {key: _written(value, language) for key, value in self.args.items()}
+        return template(self.id, language).format_map(values)
 
     def __str__(self) -> str:
         return self.text()
+
+
+def _written(value: object, language: str) -> object:
+    if isinstance(value, Message):
+        return value.text(language)
+    if isinstance(value, tuple):
+        return _COMMA[language].join(str(_written(part, language)) for part in value)
+    return value
 
 
 def message(id: str, **args: object) -> Message:

@@ -23,7 +23,7 @@ from torchkeep.core.schema import (
     WaiverTable,
     validate,
 )
-from torchkeep.core.statement import Subject
+from torchkeep.core.statement import Statement, Subject
 from torchkeep.core.text import visible
 
 FILE: Final = "torchkeep.toml"
@@ -126,9 +126,14 @@ class Project:
         return self.root / STATE
 
     def make_state(self) -> Path:
-        """The folder of the project's state, made where it is missing."""
+        """The folder of the project's state, made where it is missing and ignored by git."""
         files.make_private_folder(self.state)
         return self.state
+
+    def keep(self, statement: Statement) -> Path:
+        """Keep a statement in the project's state, unsigned."""
+        self.make_state()
+        return self.statements.add(statement)
 
     @cached_property
     def tree(self) -> tree.Tree:
@@ -168,7 +173,9 @@ class _Reader:
     file: Path
     text: str
 
-    def closed(self, table: Mapping[str, Any], known: Iterable[str], at: tuple[str, ...] = ()) -> None:
+    def closed(
+        self, table: Mapping[str, Any], known: Iterable[str], at: tuple[str, ...] = ()
+    ) -> None:
         names = sorted(known)
         for key in table:
             if key not in names:

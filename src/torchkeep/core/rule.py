@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Final
 from torchkeep.core.messages import Message, message
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from torchkeep.core.finding import Finding
     from torchkeep.core.project import Project
+    from torchkeep.core.schema import Table
 
 GROUP: Final = "torchkeep.rules"
 """Entry-point group whose values are :class:`Ruleset` objects."""
@@ -59,12 +58,11 @@ class Rule:
     controls: tuple[Control, ...] = ()
     texts: Mapping[str, Message] = field(default_factory=dict)
 
-    def text(self, section: str) -> Message:
-        """What is written about the rule under ``section`` (one of :data:`SECTIONS`)."""
-        if section in self.texts:
-            return self.texts[section]
-        room = self.id.split("-")[1].lower()
-        return message(f"{room}.{self.id}.{section}")
+    def text(self, section: str) -> Message | None:
+        """What is written about the rule under ``section`` of :data:`SECTIONS`, if anything."""
+        if self.texts or not self.id.startswith("TK-"):
+            return self.texts.get(section)
+        return message(f"{self.id.split('-')[1].lower()}.{self.id}.{section}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,4 +77,4 @@ class Ruleset:
 
     room: str
     rules: tuple[Rule, ...]
-    policy: type[BaseModel] | None = None
+    policy: type[Table] | None = None

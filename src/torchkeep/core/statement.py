@@ -167,7 +167,9 @@ def state(
     return Statement(kind=kind, subjects=tuple(subjects), predicate=predicate)
 
 
-def derivation(source: Subject, target: Subject, verb: str, settings: Mapping[str, Any]) -> Statement:
+def derivation(
+    source: Subject, target: Subject, verb: str, settings: Mapping[str, Any]
+) -> Statement:
     """State that ``verb`` made ``target`` out of ``source``."""
     now = datetime.now(UTC)
     result = {"from": source.to_json(), "to": target.to_json(), "verb": verb}

@@ -76,6 +76,7 @@ def _is_safetensors(file: BinaryIO) -> bool:
     except (ValueError, RecursionError):
         return False
     return all(
-        isinstance(entry, dict) and (name == "__metadata__" or {"dtype", "shape", "data_offsets"} <= entry.keys())
+        isinstance(entry, dict)
+        and (name == "__metadata__" or {"dtype", "shape", "data_offsets"} <= entry.keys())
         for name, entry in header.items()
     )

@@ -1,0 +1,20 @@
+"""The command line: parse, call, print. No logic lives here.
+
+Data goes to standard output, everything meant for a person who watches goes to standard error.
+Exit status: 0 clean, 1 a verdict against, 2 usage or failure, 3 incomplete.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    from torchkeep.cli.app import run
+
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+__all__ = ["main"]
