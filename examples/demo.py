@@ -1,0 +1,58 @@
+"""``make demo``: one real project through the loop, as far as the rooms stand.
+
+The project in examples/census is copied to build/demo, so that the repository stays as it is.
+Each stage says what it does, runs the very command that a user would type, and checks that the
+command ended as it should.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PROJECT = ROOT / "build" / "demo"
+
+
+def stage(title: str) -> None:
+    """Announce what comes."""
+    print(f"\n\033[1m== {title}\033[0m" if sys.stdout.isatty() else f"\n== {title}", flush=True)
+
+
+def run(*command: str, status: int = 0) -> None:
+    """Run one command in the project; stop the demo where it ends otherwise than it should."""
+    print(f"$ {' '.join(command)}", flush=True)
+    program = [sys.executable, "-m", "torchkeep"] if command[0] == "torchkeep" else [sys.executable]
+    ended = subprocess.run([*program, *command[1:]], cwd=PROJECT).returncode
+    if ended != status:
+        sys.exit(f"demo: '{' '.join(command)}' ended with {ended}, expected {status}")
+
+
+def main() -> None:
+    """Run every stage."""
+    started = time.monotonic()
+    shutil.rmtree(PROJECT, ignore_errors=True)
+    shutil.copytree(ROOT / "examples" / "census", PROJECT)
+
+    stage("A real project: an income classifier on census data, and one for images of clothes")
+    run("python", "train.py")
+
+    stage("What goes wrong in real projects: a model somebody sent, a key somebody forgot")
+    run("python", "plant.py")
+
+    stage("Audit: what is open, and what closes it (nothing of the project is executed)")
+    run("torchkeep", "audit", "--lang", "en", status=1)
+
+    stage("Why the first row matters")
+    run("torchkeep", "explain", "TK-SCAN-001", "--lang", "en")
+
+    report = (PROJECT / ".torchkeep" / "report.html").relative_to(ROOT)
+    print(f"\nThe report, to open in a browser: {report}")
+    print(f"The demo took {time.monotonic() - started:.0f} s.")
+
+
+if __name__ == "__main__":
+    main()
