@@ -1,0 +1,291 @@
+"""Follows a pickle without building what it describes.
+
+The machine has the opcodes, the stack, the marks and the memo of CPython's unpickler, so it sees
+the same calls in the same order and stops where that one stops; but a name is never imported, a
+call never made. What the policy does not allow becomes a :class:`Hit`, and the machine goes on, so
+that one refusal hides no other.
+"""
+
+from __future__ import annotations
+
+import _compat_pickle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from torchkeep.scan.pickle import opcodes
+from torchkeep.scan.pickle.hits import Hit, What
+from torchkeep.scan.pickle.policy import Container, Grant, Policy, Use
+from torchkeep.scan.pickle.stream import Broken, Readable, Stream
+from torchkeep.scan.pickle.values import Dict, Global, Made, Persistent, Set, Unknown
+from torchkeep.scan.pickle.weight import weight
+
+_MOST_OPS: Final = 100_000_000
+_MOST_STACK: Final = 10_000_000
+_MOST_MARKS: Final = 2_000
+_MOST_MEMO: Final = 1 << 25  # CPython's memo is an array: a huge index takes its memory at once
+_MOST_HASHED: Final = 100_000
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one pickle is.
+
+    Attributes:
+        value: What it would build; None where it is broken.
+        end: Offset after its last byte.
+        hits: What the policy does not allow, in order; one for each name and kind.
+        broken: Why no unpickler would read it to its end; empty where one would.
+        protocol: The highest protocol that it declares.
+        nested: Bytes that a call would unpickle in turn.
+        names: Every name that it looks up.
+    """
+
+    value: Any = None
+    end: int = 0
+    hits: list[Hit] = field(default_factory=list)
+    broken: str = ""
+    protocol: int = 0
+    nested: list[Any] = field(default_factory=list)
+    names: set[tuple[str, str]] = field(default_factory=set)
+
+
+class Machine(Stream):
+    """Follows one pickle.
+
+    Args:
+        source: Where its bytes are.
+        start: Offset of its first byte.
+        policy: What it may look up and do.
+        end: Offset at which the source ends for it.
+        persistent: Whether an id of a persistent object is one that the format has.
+        after_build: What follows in the stream after an object was given its state, as the arrays
+            of joblib do.
+    """
+
+    def __init__(
+        self,
+        source: Readable,
+        start: int,
+        policy: Policy,
+        *,
+        end: int | None = None,
+        persistent: Callable[[Any], bool] | None = None,
+        after_build: Callable[[Machine, Made], None] | None = None,
+    ) -> None:
+        super().__init__(source, start, end)
+        self.policy = policy
+        self.outcome = Outcome(end=start)
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.protocol = 0
+        self.at = start  # offset of the opcode that runs
+        self._opcode = 0
+        self._persistent = persistent
+        self._after_build = after_build
+        self._seen: set[tuple[What, str]] = set()
+
+    def run(self) -> Outcome:
+        """Follow the stream to its end, or to where an unpickler would give up."""
+        try:
+            self.outcome.value = self._loop()
+        except Broken as error:
+            self.outcome.broken = str(error)
+        except (IndexError, KeyError):
+            self.outcome.broken = f"stack, mark or memo is empty at byte {self.at}"
+        self.outcome.end = self.offset
+        return self.outcome
+
+    # Buffer, position and stack live in local variables: the loop runs once for every opcode of
+    # files with millions of them.
+    def _loop(self) -> Any:
+        table, memo, ops = opcodes.TABLE, self.memo, 0
+        buffer, pos, soft, stack = self.buffer, self.pos, self.soft, self.stack
+        while True:
+            if pos > soft:
+                self.pos = pos
+                self.fill()
+                buffer, pos, soft = self.buffer, self.pos, self.soft
+                if ops > _MOST_OPS or len(stack) > _MOST_STACK:
+                    raise Broken("it has more steps than any model needs")
+            code = buffer[pos]
+            pos += 1
+            ops += 1
+            if code == 0x68:  # BINGET
+                stack.append(memo[buffer[pos]])
+                pos += 1
+            elif code == 0x72 and buffer[pos + 3] == 0:  # LONG_BINPUT of a sane index
+                memo[int.from_bytes(buffer[pos : pos + 4], "little")] = stack[-1]
+                pos += 4
+            elif code == 0x71:  # BINPUT
+                memo[buffer[pos]] = stack[-1]
+                pos += 1
+            elif code == 0x6A:  # LONG_BINGET
+                stack.append(memo[int.from_bytes(buffer[pos : pos + 4], "little")])
+                pos += 4
+            elif code == 0x4B:  # BININT1
+                stack.append(buffer[pos])
+                pos += 1
+            elif code == 0x28:  # MARK
+                self.marks.append(stack)
+                stack = []
+            elif code == 0x74:  # TUPLE
+                items = tuple(stack)
+                stack = self.marks.pop()
+                stack.append(items)
+            elif code == 0x86:  # TUPLE2
+                item = stack.pop()
+                stack[-1] = (stack[-1], item)
+            elif code == 0x29:  # EMPTY_TUPLE
+                stack.append(())
+            elif code == 0x89:  # NEWFALSE
+                stack.append(False)
+            elif code == 0x94:  # MEMOIZE
+                memo[len(memo)] = stack[-1]
+            elif code == 0x4D:  # BININT2
+                stack.append(buffer[pos] | buffer[pos + 1] << 8)
+                pos += 2
+            elif code == 0x2E:  # STOP
+                self.pos, self.at = pos, self.base + pos - 1
+                return stack.pop()
+            else:
+                self.pos, self.stack, self.at, self._opcode = pos, stack, self.base + pos - 1, code
+                if len(self.marks) > _MOST_MARKS:
+                    raise Broken(f"it is nested deeper than any model needs at byte {self.at}")
+                handler = table[code]
+                if handler is None:
+                    raise Broken(f"0x{code:02x} at byte {self.at} is no opcode")
+                handler(self)
+                buffer, pos, soft, stack = self.buffer, self.pos, self.soft, self.stack
+
+    def pop_mark(self) -> list[Any]:
+        """Everything on the stack above the last mark."""
+        items = self.stack
+        self.stack = self.marks.pop()
+        return items
+
+    def hit(self, what: What, about: str) -> None:
+        """Note something that the policy does not allow, once."""
+        if (what, about) not in self._seen:
+            self._seen.add((what, about))
+            self.outcome.hits.append(Hit(what, about, self.at, opcodes.NAMES[self._opcode]))
+
+    def put(self, index: int) -> None:
+        """Remember the top of the stack."""
+        if index < 0:
+            raise Broken(f"a negative memo index at byte {self.at}")
+        if index > _MOST_MEMO:
+            self.hit(What.BOMB, f"memo index {index}")
+        self.memo[index] = self.stack[-1]
+
+    def look_up(self, module: str, name: str) -> Global:
+        """What importing ``module.name`` stands for."""
+        if self.protocol < 3:  # as the unpickler does with names of Python 2
+            if (module, name) in _compat_pickle.NAME_MAPPING:
+                module, name = _compat_pickle.NAME_MAPPING[(module, name)]
+            else:
+                module = _compat_pickle.IMPORT_MAPPING.get(module, module)
+        self.outcome.names.add((module, name))
+        grant = self.policy.get((module, name))
+        if "." in name:
+            self.hit(What.DOTTED, f"{module}.{name}")
+        elif grant is None:
+            self.hit(What.GLOBAL, f"{module}.{name}")
+        return Global(module, name, self.at, grant)
+
+    def call(self, maker: Any, args: Any) -> Made:
+        """What calling ``maker`` would return."""
+        grant = grant_of(maker)
+        if not isinstance(maker, Global) or not isinstance(args, tuple):
+            self.hit(What.CALL, named(maker))
+        elif grant is not None:  # else the name itself is a hit
+            if grant.use is Use.VALUE or (grant.check and not grant.check(args)):
+                self.hit(What.CALL, repr(maker))
+            elif grant.use is Use.NEW:  # copyreg makes an instance of its first argument
+                return self.new(args[0], args[1:])
+            elif grant.use is Use.UNPICKLE:
+                self.outcome.nested.append(args[0])
+        return Made(maker, args, self.at)
+
+    def new(self, maker: Any, args: Any, kwargs: Any = None) -> Made:
+        """What instantiating ``maker`` would return."""
+        grant = grant_of(maker)
+        if not isinstance(maker, Global) or not isinstance(args, tuple):
+            self.hit(What.CALL, named(maker))
+        elif grant and (grant.use is not Use.CLASS or (grant.check and not grant.check(args))):
+            self.hit(What.CALL, repr(maker))
+        return Made(maker, args, self.at, kwargs)
+
+    def build(self, target: Any, state: Any) -> None:
+        """What setting state would do."""
+        if not isinstance(target, Made):
+            self.hit(What.STATE, named(target))
+            return
+        grant = grant_of(target.maker)
+        if grant is not None and not grant.state:
+            self.hit(What.STATE, named(target))
+        target.state = state
+        if self._after_build is not None:
+            self._after_build(self, target)
+
+    def extend(self, target: Any, items: list[Any]) -> None:
+        """What appending or adding items would do."""
+        if isinstance(target, Made):
+            target.items += items
+            if not _may_hold(target, Container.ITEMS):
+                self.hit(What.FILL, named(target))
+        elif isinstance(target, list):
+            target += items
+        else:
+            self.hit(What.FILL, named(target))
+
+    def update(self, target: Any, pairs: list[tuple[Any, Any]]) -> None:
+        """What setting items would do."""
+        self.hashed(key for key, _ in pairs)
+        if isinstance(target, Made):
+            target.pairs += pairs
+            if not _may_hold(target, Container.PAIRS):
+                self.hit(What.FILL, named(target))
+        elif isinstance(target, Dict):
+            target.pairs += pairs
+        else:
+            self.hit(What.FILL, named(target))
+
+    def hashed(self, keys: Iterable[Any]) -> None:
+        """A key is hashed at once: tuples of shared tuples take exponential time."""
+        for key in keys:
+            if type(key) is tuple and weight(key) > _MOST_HASHED:
+                self.hit(What.BOMB, "a key of shared tuples")
+
+    def persist(self, id: Any) -> Persistent:
+        """What fetching an object from outside would return."""
+        if self._persistent is None or not self._persistent(id):
+            self.hit(What.PERSISTENT, named(id))
+        return Persistent(id, self.at)
+
+
+def grant_of(maker: Any) -> Grant | None:
+    """What the policy lets ``maker`` do; None for what it does not know."""
+    return maker.grant if isinstance(maker, Global) else None
+
+
+def named(value: Any) -> str:
+    """What to call a value in a hit."""
+    if isinstance(value, Global):
+        return repr(value)
+    if isinstance(value, Made):
+        return f"what {named(value.maker)} returns"
+    if isinstance(value, Unknown):
+        return value.what
+    if isinstance(value, Dict):
+        return "a dict"
+    if isinstance(value, Persistent):
+        return "a persistent object"
+    return f"a {type(value).__name__.lower()}"
+
+
+def _may_hold(target: Made, container: Container) -> bool:
+    """Of a maker that the policy does not know, it was said already."""
+    grant = grant_of(target.maker)
+    return grant is None or grant.fills is container
