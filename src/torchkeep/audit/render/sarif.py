@@ -63,7 +63,9 @@ def render(report: Report, _language: str = "en") -> str:
         ],
         "properties": facts,
     }
-    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
+    document = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
+    text = json.dumps(document, indent=2, allow_nan=False)
+    return text.replace("\x7f", "\\u007f")  # the one control character that JSON lets through
 
 
 def _rule(rule: Rule) -> dict[str, Any]:

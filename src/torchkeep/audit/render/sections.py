@@ -15,5 +15,5 @@ def _text(rule: Rule, section: str, language: str) -> str:
     try:
         found = rule.text(section)
         return found.text(language) if found else ""
-    except (LookupError, OSError):  # an id like ours that the catalogue does not know
+    except KeyError:  # an id like ours that the catalogue does not know
         return ""

@@ -37,13 +37,22 @@ def _row(words: Words, report: Report, finding: Finding) -> Html:
         "tr",
         tag("td", words.state(finding.state), note),
         tag("th", words.rule(report, finding.rule), scope="row"),
-        tag("td", *_finding(words, report, finding)),
-        tag("td", str(finding.measured) if finding.measured else ""),
-        tag("td", finding.required.text(words.language) if finding.required else ""),
+        *_cells(words, report, finding),
         data_rule=finding.rule,
         data_state=finding.state.value,
         data_subject=finding.subject,
     )
+
+
+def _cells(words: Words, report: Report, finding: Finding) -> Iterator[Html]:
+    """The finding, what was measured, what is required; without the two, the first has the room."""
+    parts = _finding(words, report, finding)
+    if finding.measured is None and finding.required is None:
+        yield tag("td", *parts, colspan="3")
+    else:
+        yield tag("td", *parts)
+        yield tag("td", str(finding.measured) if finding.measured else "")
+        yield tag("td", finding.required.text(words.language) if finding.required else "")
 
 
 def _finding(words: Words, report: Report, finding: Finding) -> Iterator[Html]:
