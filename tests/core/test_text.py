@@ -61,7 +61,6 @@ HIDDEN = {
 HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 anything = st.text(st.characters(), max_size=30)  # surrogates included
-quick = settings(deadline=None, max_examples=200)
 
 
 def check_hidden_are_escaped():
@@ -93,7 +92,6 @@ def test_plain_text_stays_as_it_is(name):
     assert is_plain(name)
 
 
-@quick
 @given(anything)
 @example("".join(HIDDEN.values()))
 def test_nothing_hidden_is_left(name):
@@ -154,7 +152,7 @@ def test_a_real_shell_hands_on_what_was_meant(tmp_path, monkeypatch):
 
 
 @needs_bash
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.text(st.characters(), min_size=1), min_size=1, max_size=12))
 def test_a_real_shell_hands_on_any_plain_name(names):
     plain = [name for name in names if is_plain(name)] or ["a"]
