@@ -46,5 +46,5 @@ def acting_as(actor: Actor) -> Iterator[None]:
 def _os_user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user id without a name
+    except (KeyError, OSError, ImportError):  # a container's user id without a name; no pwd
         return "unknown"

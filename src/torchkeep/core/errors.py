@@ -20,8 +20,11 @@ expected and what to do next. Cryptographic failures say nothing more than that 
 
 from __future__ import annotations
 
+import copyreg
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from torchkeep.core.text import visible
 
 
 class TorchkeepError(Exception):
@@ -44,6 +47,10 @@ class TorchkeepError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}; {self.next}" if self.next else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors come back from worker processes; the constructors below take other arguments.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class Refused(TorchkeepError):
@@ -73,7 +80,7 @@ class ProjectError(UsageError):
     def __init__(
         self, message: str, *, path: Path, line: int | None = None, key: str = "", next: str = ""
     ) -> None:
-        where = f"{path}:{line}" if line else str(path)
+        where = visible(f"{path}:{line}" if line else str(path))
         super().__init__(f"{where}: {key}: {message}" if key else f"{where}: {message}", next=next)
         self.path = path
         self.line = line

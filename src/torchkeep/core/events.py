@@ -36,7 +36,7 @@ class Event:
 
 Sink = Callable[[Event], None]
 
-_sinks: list[tuple[Sink, bool]] = []
+_sinks: dict[object, tuple[Sink, bool]] = {}  # by subscription, in their order
 
 
 def subscribe(sink: Sink, *, keeps: bool = False) -> Callable[[], None]:
@@ -49,12 +49,11 @@ def subscribe(sink: Sink, *, keeps: bool = False) -> Callable[[], None]:
     Returns:
         A function that ends the subscription; calling it again does nothing.
     """
-    entry = (sink, keeps)
-    _sinks.append(entry)
+    subscription = object()  # the same sink may subscribe twice
+    _sinks[subscription] = (sink, keeps)
 
     def unsubscribe() -> None:
-        if entry in _sinks:
-            _sinks.remove(entry)
+        _sinks.pop(subscription, None)
 
     return unsubscribe
 
@@ -68,10 +67,11 @@ def emit(
         NoSink: The event is durable and nobody keeps it.
     """
     event = Event(kind, subject, dict(details or {}), durable, actor.current())
-    if durable and not any(keeps for _, keeps in _sinks):
+    sinks = tuple(_sinks.values())
+    if durable and not any(keeps for _, keeps in sinks):
         raise NoSink(
             f"{kind} must be recorded and no record is open",
             next="open the project first, so that its record keeps the event",
         )
-    for sink, _ in tuple(_sinks):
+    for sink, _ in sinks:
         sink(event)

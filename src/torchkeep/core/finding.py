@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
@@ -70,7 +71,7 @@ class Measured:
         notes = []
         if self.interval:
             low, high = self.interval
-            notes.append(f"{self.confidence:.0%} CI {low:g}-{high:g}")
+            notes.append(f"{self.confidence * 100:g}% CI {low:g} to {high:g}")
         if self.n is not None:
             notes.append(f"n = {self.n:,}")
         if notes:
@@ -83,10 +84,10 @@ class Measured:
         if self.unit:
             out["unit"] = self.unit
         if self.interval:
-            out |= {"interval": list(self.interval), "confidence": self.confidence}
+            out |= {"interval": self.interval, "confidence": self.confidence}
         if self.n is not None:
             out["n"] = self.n
-        return out
+        return _json(out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ class Location:
     def to_json(self) -> dict[str, Any]:
         """The location as JSON data, without the parts that are unknown."""
         out = {"path": self.path, "line": self.line, "member": self.member, "offset": self.offset}
-        return {key: encodable(value) for key, value in out.items() if value is not None}
+        return _json({key: value for key, value in out.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,25 +176,45 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """The finding as JSON data: the same facts as every other report shows."""
-        return {
-            "rule": self.rule,
-            "item": self.item,
-            "subject": encodable(self.subject),
-            "state": self.state.value,
-            "reason": encodable(self.reason.text()),
-            "measured": self.measured and self.measured.to_json(),
-            "required": self.required and encodable(self.required.text()),
-            "fix": [encodable(argument) for argument in self.fix],
-            "location": self.location and self.location.to_json(),
-            "waiver": self.waiver
-            and {
-                "reason": self.waiver.reason,
-                "owner": self.waiver.owner,
-                "expires": self.waiver.expires.isoformat(),
-            },
-        }
+        return _json(
+            {
+                "rule": self.rule,
+                "item": self.item,
+                "subject": self.subject,
+                "state": self.state.value,
+                "reason": self.reason.text(),
+                "measured": self.measured and self.measured.to_json(),
+                "required": self.required and self.required.text(),
+                # A name written with escapes is that of another file: no command for it.
+                "fix": self.fix if all(map(is_encodable, self.fix)) else (),
+                "location": self.location and self.location.to_json(),
+                "waiver": self.waiver
+                and {
+                    "reason": self.waiver.reason,
+                    "owner": self.waiver.owner,
+                    "expires": self.waiver.expires.isoformat(),
+                },
+            }
+        )
 
 
 def encodable(value: Any) -> Any:
-    """A string that UTF-8 cannot carry (a file name of stray bytes) is written with escapes."""
-    return visible(value) if isinstance(value, str) and not is_encodable(value) else value
+    """``value`` in a form that JSON in UTF-8 can carry, whatever it holds.
+
+    A string of stray bytes (a file name) is written with escapes; a number that JSON lacks becomes
+    ``"nan"``, ``"inf"`` or ``"-inf"``. Mappings and sequences are searched through.
+    """
+    if isinstance(value, str):
+        return value if is_encodable(value) else visible(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {encodable(key): encodable(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [encodable(entry) for entry in value]
+    return value
+
+
+def _json(table: dict[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = encodable(table)
+    return out

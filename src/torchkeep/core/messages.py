@@ -18,7 +18,6 @@ from typing import Any, Final
 LANGUAGES: Final = ("en", "zh")
 CATALOGUE: Final = Path(__file__).with_name("catalogue")
 
-
 _COMMA: Final = {"en": ", ", "zh": "、"}
 
 
@@ -33,7 +32,7 @@ class Message:
     """
 
     id: str
-    args: Mapping[str, object] = field(default_factory=dict)
+    args: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def text(self, language: str = "en") -> str:
         """The sentence in ``language`` (``en`` or ``zh``)."""
@@ -72,15 +71,24 @@ def template(id: str, language: str = "en") -> str:
     """
     room, _, rest = id.partition(".")
     node: Any = catalogue(room)
-    for part in rest.split("."):
-        node = node[part]
-    return str(node[language])
+    for part in (*rest.split("."), language):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    if not isinstance(node, str):
+        raise KeyError(id)
+    return node
 
 
 @cache
 def catalogue(room: str) -> Mapping[str, Any]:
-    """All messages of one room, as parsed."""
-    return tomllib.loads((CATALOGUE / f"{room}.toml").read_text("utf-8"))
+    """All messages of one room, as parsed.
+
+    Raises:
+        KeyError: The catalogue has no such room.
+    """
+    try:
+        return tomllib.loads((CATALOGUE / f"{room}.toml").read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise KeyError(room) from error
 
 
 def preferred() -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from torchkeep.core.messages import Message, message
+from torchkeep.core.messages import Message, message, template
 
 if TYPE_CHECKING:
     from torchkeep.core.finding import Finding
@@ -62,7 +62,12 @@ class Rule:
         """What is written about the rule under ``section`` of :data:`SECTIONS`, if anything."""
         if self.texts or not self.id.startswith("TK-"):
             return self.texts.get(section)
-        return message(f"{self.id.split('-')[1].lower()}.{self.id}.{section}")
+        name = f"{self.id.split('-')[1].lower()}.{self.id}.{section}"
+        try:
+            template(name)
+        except KeyError:  # a third party's rule under our prefix: it has no text, and may still run
+            return None
+        return message(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

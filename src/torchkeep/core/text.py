@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import unicodedata
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import Final
 
 # Cc: control, Cf: format (all bidirectional and zero-width marks), Cs: lone surrogates (file names
 # that are not UTF-8), Co/Cn: private or unassigned, Zl/Zp: line and paragraph separators.
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Letters and marks that show as nothing: Default_Ignorable_Code_Point of Unicode, as far as the
+# categories above do not hold it (joiner, Hangul fillers, Khmer vowels, variation selectors).
+_BLANK: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 def is_plain(text: str) -> bool:
     """Whether every character of ``text`` is one that a reader sees as what it is."""
-    return not any(unicodedata.category(char) in _HIDDEN for char in text)
+    return (text.isascii() and text.isprintable()) or not any(map(_is_hidden, text))
 
 
 def visible(text: str) -> str:
@@ -25,9 +32,11 @@ def visible(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        _escape(char) if unicodedata.category(char) in _HIDDEN else char for char in text
-    )
+    return "".join(_escape(char) if _is_hidden(char) else char for char in text)
+
+
+def _is_hidden(char: str) -> bool:
+    return unicodedata.category(char) in _HIDDEN or _BLANK.match(char) is not None
 
 
 def _escape(char: str) -> str:
@@ -52,13 +61,14 @@ def shell_command(arguments: Sequence[str]) -> str | None:
 
 
 def width(text: str) -> int:
-    """Columns that ``text`` takes on a terminal (wide East Asian characters take two)."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
-    )
+    """Columns that ``text`` takes on a terminal: two a wide East Asian character, none a mark."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def is_encodable(text: str) -> bool:
