@@ -1,82 +1,115 @@
-"""What kind of model file some bytes are, by their content and never by their name."""
+"""What a file is, by its content and never by its name.
+
+A file can be several things at once: a zip archive is found from its end, a pickle from its start.
+Each loader believes its own reading, so every one is reported.
+"""
 
 from __future__ import annotations
 
 import json
-import zipfile
 from enum import StrEnum
-from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
+
+from torchkeep.scan.job import Readable
 
 _HEADER_LIMIT: Final = 100_000_000  # bytes of a safetensors header, as its library has it
+_TAIL: Final = 65_557  # bytes of the longest end record of a zip archive with its comment
 
 
 class Kind(StrEnum):
-    """Kinds that matter for loading."""
+    """What scanning tells apart."""
 
     PICKLE = "pickle"
-    TORCH_ZIP = "torch-zip"
     ZIP = "zip"
+    TAR = "tar"
     COMPRESSED = "compressed"
+    SEVEN_ZIP = "7z"
     SAFETENSORS = "safetensors"
+    NPY = "npy"
     HDF5 = "hdf5"
     GGUF = "gguf"
-    NPY = "npy"
+    ONNX = "onnx"
+    JSON = "json"
+    TEXT = "text"
+    EMPTY = "empty"
     UNKNOWN = "unknown"
 
 
 _MAGIC: Final = (
+    (b"PK\x03\x04", Kind.ZIP),
+    (b"PK\x05\x06", Kind.ZIP),
     (b"\x89HDF\r\n\x1a\n", Kind.HDF5),
     (b"GGUF", Kind.GGUF),
     (b"\x93NUMPY", Kind.NPY),
     (b"\x1f\x8b", Kind.COMPRESSED),
     (b"BZh", Kind.COMPRESSED),
     (b"\xfd7zXZ\x00", Kind.COMPRESSED),
-    (b"(\xb5/\xfd", Kind.COMPRESSED),
-    (b"7z\xbc\xaf'\x1c", Kind.COMPRESSED),
+    (b"]\x00\x00", Kind.COMPRESSED),  # lzma, as its old tools write it
+    (b"\x28\xb5\x2f\xfd", Kind.COMPRESSED),
+    (b"\x04\x22\x4d\x18", Kind.COMPRESSED),
+    (b"7z\xbc\xaf\x27\x1c", Kind.SEVEN_ZIP),
 )
 
 
-def sniff(path: Path) -> Kind:
-    """The kind of a file; :attr:`Kind.UNKNOWN` where its content does not tell.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    with path.open("rb") as file:
-        head = file.read(16)
-        for magic, kind in _MAGIC:
-            if head.startswith(magic):
-                return kind
-        if len(head) >= 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
-            return Kind.PICKLE
-        if zipfile.is_zipfile(file):
-            return _zip_kind(file)
-        return Kind.SAFETENSORS if _is_safetensors(file) else Kind.UNKNOWN
-
-
-def _zip_kind(file: BinaryIO) -> Kind:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = [name.lower() for name in archive.namelist()]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return Kind.ZIP
-    return Kind.TORCH_ZIP if any(name.endswith((".pkl", ".pickle")) for name in names) else Kind.ZIP
+def kinds(source: Readable) -> tuple[Kind, ...]:
+    """Every reading of a file that a loader might have; one of them at least."""
+    if not source.size:
+        return (Kind.EMPTY,)
+    head = source.read(0, min(512, source.size))
+    found = [kind for magic, kind in _MAGIC if head.startswith(magic)]
+    if len(head) > 1 and head[0] == 0x80 and head[1] <= 5:
+        found.append(Kind.PICKLE)
+    if _is_zlib(head):
+        found.append(Kind.COMPRESSED)
+    if head[257:262] == b"ustar" or _is_old_tar(head):
+        found.append(Kind.TAR)
+    if Kind.ZIP not in found and _ends_like_zip(source):
+        found.append(Kind.ZIP)
+    if _is_safetensors(source, head):
+        found.append(Kind.SAFETENSORS)
+    return tuple(found) or (_by_elimination(head),)
 
 
-def _is_safetensors(file: BinaryIO) -> bool:
-    size = file.seek(0, 2)
-    file.seek(0)
-    length = int.from_bytes(file.read(8), "little")
-    if size < 10 or length > min(size - 8, _HEADER_LIMIT) or file.read(1) != b"{":
+def _is_zlib(head: bytes) -> bool:
+    return len(head) > 2 and head[0] == 0x78 and (head[0] << 8 | head[1]) % 31 == 0 and head[1] in (
+        0x01, 0x5E, 0x9C, 0xDA
+    )
+
+
+def _is_old_tar(head: bytes) -> bool:
+    """A tar header of before 1988 has no magic, but a checksum."""
+    if len(head) < 512:
         return False
-    file.seek(8)
     try:
-        header = json.loads(file.read(length))
+        claimed = int(head[148:156].strip(b"\0 ") or b"x", 8)
+    except ValueError:
+        return False
+    return claimed == sum(head[:148]) + 8 * 0x20 + sum(head[156:]) and claimed > 256
+
+
+def _ends_like_zip(source: Readable) -> bool:
+    length = min(_TAIL, source.size)
+    return b"PK\x05\x06" in source.read(source.size - length, length)
+
+
+def _is_safetensors(source: Readable, head: bytes) -> bool:
+    length = int.from_bytes(head[:8], "little")
+    return head[8:9] == b"{" and 2 <= length <= min(source.size - 8, _HEADER_LIMIT)
+
+
+def _by_elimination(head: bytes) -> Kind:
+    if head.lstrip()[:1] in (b"{", b"["):
+        return Kind.JSON
+    if head[:1] == b"\x08" and len(head) > 2 and head[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a"):
+        return Kind.ONNX
+    if b"\0" not in head:
+        return Kind.TEXT
+    return Kind.UNKNOWN
+
+
+def is_json_object(text: bytes) -> bool:
+    """Whether ``text`` is a JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
         return False
-    return all(
-        isinstance(entry, dict)
-        and (name == "__metadata__" or {"dtype", "shape", "data_offsets"} <= entry.keys())
-        for name, entry in header.items()
-    )

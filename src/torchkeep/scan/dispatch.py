@@ -1,0 +1,50 @@
+"""Leads each reading of a file to the module that knows it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+from torchkeep.scan.job import DEEPEST, Job, Readable
+from torchkeep.scan.sniff import Kind, kinds
+from torchkeep.scan.verdict import Verdict
+
+# Module below torchkeep.scan.formats whose ``look(job, source, member, depth)`` scans the kind.
+# They are imported when they are needed: a scan of one small file must start at once.
+_FORMATS: Final = {
+    Kind.PICKLE: "pickles",
+    Kind.ZIP: "zips",
+    Kind.TAR: "tars",
+    Kind.COMPRESSED: "streams",
+    Kind.SAFETENSORS: "tensors",
+    Kind.NPY: "arrays",
+    Kind.HDF5: "keras",
+    Kind.GGUF: "gguf",
+    Kind.ONNX: "onnx",
+    Kind.JSON: "configs",
+    Kind.TEXT: "texts",
+}
+
+
+def look(job: Job, source: Readable, member: str = "", depth: int = 0) -> tuple[Kind, ...]:
+    """Scan a file, or a member of one, in each of its readings.
+
+    Args:
+        job: Where issues are noted.
+        source: The bytes.
+        member: Where they lie inside the file; empty for the file itself.
+        depth: Containers around them.
+
+    Returns:
+        The readings.
+    """
+    found = kinds(source)
+    if depth > DEEPEST:
+        job.issue(34, Verdict.NOT_SCANNED, "too-deep", member=member)
+        return found
+    for kind in found:
+        if name := _FORMATS.get(kind):
+            import_module(f"torchkeep.scan.formats.{name}").look(job, source, member, depth)
+        elif kind is not Kind.EMPTY:
+            job.issue(61, Verdict.NOT_SCANNED, "unknown-kind", member=member, kind=kind.value)
+    return found

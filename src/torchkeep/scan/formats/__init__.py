@@ -1,0 +1,1 @@
+"""One module for each format, with ``look(job, source, member, depth)``. None runs anything."""

@@ -1,0 +1,111 @@
+"""Pickles: one or several, with what stands between and behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from torchkeep.core.source import BytesSource
+from torchkeep.scan import dispatch
+from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.pickle.dangerous import is_dangerous
+from torchkeep.scan.pickle.hits import Hit, What
+from torchkeep.scan.pickle.machine import Machine, Outcome
+from torchkeep.scan.pickle.policy import is_encoded
+from torchkeep.scan.pickle.values import Blob
+from torchkeep.scan.verdict import Verdict
+
+_MOST_STACKED: Final = 10_000
+
+# Rule, verdict and text for each kind of hit; a name that is known to run code is dangerous.
+_HITS: Final = {
+    What.GLOBAL: (11, Verdict.NEEDS_REVIEW, "unknown-name"),
+    What.DOTTED: (12, Verdict.NEEDS_REVIEW, "dotted-name"),
+    What.CALL: (13, Verdict.DANGEROUS, "wrong-call"),
+    What.STATE: (14, Verdict.DANGEROUS, "wrong-state"),
+    What.FILL: (15, Verdict.DANGEROUS, "wrong-fill"),
+    What.EXTENSION: (16, Verdict.NEEDS_REVIEW, "extension"),
+    What.PERSISTENT: (17, Verdict.NEEDS_REVIEW, "persistent"),
+    What.BOMB: (18, Verdict.MALFORMED, "bomb"),
+}
+
+
+def look(job: Job, source: Readable, member: str, depth: int) -> None:
+    """Scan a file that is a pickle, or several in a row."""
+    from torchkeep.scan.formats import joblib, legacy
+
+    first = follow(job, source, member, depth, persistent=legacy.is_storage_id)
+    if legacy.is_magic(first.value):
+        legacy.look(job, source, member, depth, first.end)
+        return
+    end, count = first.end, 1
+    while not first.broken and end < source.size and count < _MOST_STACKED:
+        if joblib.is_padding(source, end):
+            break
+        following = Machine(source, end, job.policy).run()
+        if following.broken and not following.hits:
+            rest = source.size - end
+            text = "trailing-bytes"
+            job.issue(20, Verdict.NEEDS_REVIEW, text, member=member, offset=end, count=rest)
+            break
+        judge(job, source, following, member, depth)
+        end, count = following.end, count + 1
+        if following.broken:
+            break
+
+
+def follow(
+    job: Job,
+    source: Readable,
+    member: str,
+    depth: int,
+    start: int = 0,
+    *,
+    end: int | None = None,
+    persistent: Callable[[Any], bool] | None = None,
+) -> Outcome:
+    """Follow one pickle and note what the policy does not allow."""
+    from torchkeep.scan.formats import joblib
+
+    machine = Machine(
+        source,
+        start,
+        job.policy,
+        end=end,
+        persistent=persistent,
+        after_build=joblib.reader(job, member, depth),
+    )
+    outcome = machine.run()
+    judge(job, source, outcome, member, depth)
+    return outcome
+
+
+def judge(job: Job, source: Readable, outcome: Outcome, member: str, depth: int) -> None:
+    """Note everything about one pickle that keeps it from being clean."""
+    for hit in outcome.hits:
+        _note(job, hit, member)
+    if outcome.broken:
+        text = "broken-pickle"
+        job.issue(19, Verdict.MALFORMED, text, member=member, offset=outcome.end, why=outcome.broken)
+    for nested in outcome.nested:
+        if isinstance(nested, Blob):
+            inner: Readable = BytesSource(source.read(nested.offset, nested.length))
+        else:
+            inner = BytesSource(_bytes(nested))
+        dispatch.look(job, inner, f"{member}!bytes" if member else "bytes", depth + 1)
+
+
+def _note(job: Job, hit: Hit, member: str) -> None:
+    rule, verdict, text = _HITS[hit.what]
+    if hit.what in (What.GLOBAL, What.DOTTED) and is_dangerous(hit.about):
+        rule, verdict, text = 10, Verdict.DANGEROUS, "dangerous-name"
+    job.issue(
+        rule, verdict, text, member=member, offset=hit.offset, opcode=hit.opcode, name=hit.about
+    )
+
+
+def _bytes(value: Any) -> bytes:
+    if is_encoded(value):  # text of protocols below 3 that is encoded when it is loaded
+        text = value.args[0]
+        return text.encode("latin-1", "replace") if isinstance(text, str) else b""
+    return bytes(value)

@@ -1,0 +1,98 @@
+"""One file being scanned: what was found so far, and how much may still be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from torchkeep.core.messages import Message, message
+from torchkeep.scan.pickle.policy import Policy, Tier, of
+from torchkeep.scan.verdict import FileReport, Issue, Verdict
+
+DEEPEST: Final = 4
+"""Containers within containers that are opened."""
+
+MOST_UNPACKED: Final = 4 << 30
+"""Bytes that are unpacked from compressed members of one file."""
+
+MOST_ISSUES: Final = 200
+"""Issues that are kept of one file; more add nothing to its verdict."""
+
+
+class Readable(Protocol):
+    """Bytes that can be read from any place (:mod:`torchkeep.core.source`)."""
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes from ``offset``."""
+
+
+@dataclass(slots=True)
+class Job:
+    """The scan of one file. Formats note what they see with :meth:`issue`.
+
+    Attributes:
+        report: What is said about the file.
+        tier: How much of a model may lie in a pickle.
+        allowed: Names that the project allows beside those of the tier.
+        unpacked: Bytes that were unpacked so far.
+    """
+
+    report: FileReport
+    tier: Tier = Tier.MODULE
+    allowed: Policy = field(default_factory=dict)
+    unpacked: int = 0
+
+    @property
+    def policy(self) -> Policy:
+        """What a pickle in the file may look up."""
+        base = of(self.tier)
+        return {**base, **self.allowed} if self.allowed else base
+
+    def issue(
+        self,
+        rule: int,
+        severity: Verdict,
+        text: Message | str,
+        *,
+        member: str = "",
+        offset: int | None = None,
+        opcode: str = "",
+        **args: object,
+    ) -> None:
+        """Note something.
+
+        Args:
+            rule: Number of the rule: 10 is ``TK-SCAN-010``.
+            severity: The verdict that it alone would give.
+            text: What was seen: an entry of the catalogue below ``scan.``, or a message.
+            member: Where inside the file.
+            offset: Byte offset in the member.
+            opcode: The pickle opcode there.
+            args: Values for the entry's placeholders.
+        """
+        note = text if isinstance(text, Message) else message(f"scan.{text}", **args)
+        issue = Issue(
+            rule=f"TK-SCAN-{rule:03}",
+            severity=severity,
+            message=note,
+            member=member,
+            offset=offset,
+            opcode=opcode,
+        )
+        issues = self.report.issues
+        if len(issues) < MOST_ISSUES:
+            issues.append(issue)
+        elif severity.rank < self.report.verdict.rank:
+            issues[-1] = issue  # what is worse than all that is kept is never lost
+
+    def may_unpack(self, length: int, member: str) -> bool:
+        """Whether ``length`` more bytes may be unpacked; notes it where they may not."""
+        self.unpacked += length
+        if self.unpacked > MOST_UNPACKED:
+            self.issue(33, Verdict.NOT_SCANNED, "over-budget", member=member)
+            return False
+        return True
