@@ -4,6 +4,6 @@ What stands: the kind of a file by its content (:mod:`torchkeep.scan.sniff`), an
 weights should lie in a format that cannot run code.
 """
 
-from torchkeep.scan.sniff import Kind, sniff
+from torchkeep.scan.sniff import Kind, kinds
 
-__all__ = ["Kind", "sniff"]
+__all__ = ["Kind", "kinds"]

@@ -131,7 +131,7 @@ class Recorder(Machine):
             self.made.append(made)
         return made
 
-    def persist(self, id: Any) -> Persistent:
+    def persist(self, id: Any) -> Any:
         """Keep ids of storages."""
         found = storage_of(id)
         if found is not None:

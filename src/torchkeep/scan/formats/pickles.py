@@ -32,7 +32,7 @@ _HITS: Final = {
 
 def look(job: Job, source: Readable, member: str, depth: int) -> None:
     """Scan a file that is a pickle, or several in a row."""
-    from torchkeep.scan.formats import joblib, legacy
+    from torchkeep.scan.formats import legacy
 
     first = follow(job, source, member, depth, persistent=legacy.is_storage_id)
     if legacy.is_magic(first.value):
@@ -40,8 +40,6 @@ def look(job: Job, source: Readable, member: str, depth: int) -> None:
         return
     end, count = first.end, 1
     while not first.broken and end < source.size and count < _MOST_STACKED:
-        if joblib.is_padding(source, end):
-            break
         following = Machine(source, end, job.policy).run()
         if following.broken and not following.hits:
             rest = source.size - end
@@ -82,17 +80,24 @@ def follow(
 
 def judge(job: Job, source: Readable, outcome: Outcome, member: str, depth: int) -> None:
     """Note everything about one pickle that keeps it from being clean."""
-    for hit in outcome.hits:
-        _note(job, hit, member)
+    note_hits(job, outcome, member)
     if outcome.broken:
         text = "broken-pickle"
-        job.issue(19, Verdict.MALFORMED, text, member=member, offset=outcome.end, why=outcome.broken)
+        job.issue(
+            19, Verdict.MALFORMED, text, member=member, offset=outcome.end, why=outcome.broken
+        )
     for nested in outcome.nested:
         if isinstance(nested, Blob):
             inner: Readable = BytesSource(source.read(nested.offset, nested.length))
         else:
             inner = BytesSource(_bytes(nested))
         dispatch.look(job, inner, f"{member}!bytes" if member else "bytes", depth + 1)
+
+
+def note_hits(job: Job, outcome: Outcome, member: str) -> None:
+    """Note what a pickle does that the policy does not allow."""
+    for hit in outcome.hits:
+        _note(job, hit, member)
 
 
 def _note(job: Job, hit: Hit, member: str) -> None:

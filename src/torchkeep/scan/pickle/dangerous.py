@@ -36,7 +36,9 @@ _NAMES: Final = frozenset(
     tensorflow.keras.models.load_model random._os
     """.split()
 )
-_HARMLESS_BUILTINS: Final = frozenset({"print", "len", "sum", "min", "max", "abs", "repr", "sorted"})
+_HARMLESS_BUILTINS: Final = frozenset(
+    {"print", "len", "sum", "min", "max", "abs", "repr", "sorted"}
+)
 
 
 def is_dangerous(name: str) -> bool:

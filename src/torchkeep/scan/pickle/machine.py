@@ -81,6 +81,7 @@ class Machine(Stream):
         self.memo: dict[int, Any] = {}
         self.protocol = 0
         self.at = start  # offset of the opcode that runs
+        self.frame_end = start
         self._opcode = 0
         self._persistent = persistent
         self._after_build = after_build
@@ -258,10 +259,12 @@ class Machine(Stream):
             if type(key) is tuple and weight(key) > _MOST_HASHED:
                 self.hit(What.BOMB, "a key of shared tuples")
 
-    def persist(self, id: Any) -> Persistent:
+    def persist(self, id: Any) -> Any:
         """What fetching an object from outside would return."""
         if self._persistent is None or not self._persistent(id):
             self.hit(What.PERSISTENT, named(id))
+        elif isinstance(id, tuple) and isinstance(id[1], Global) and id[0] == "module":
+            return id[1]  # torch's old files: the class of a module, beside its source
         return Persistent(id, self.at)
 
 

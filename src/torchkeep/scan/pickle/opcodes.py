@@ -293,9 +293,9 @@ def _reduce(m: Machine) -> None:
 
 @_opcode(b"i", "INST")
 def _inst(m: Machine) -> None:
+    args = tuple(m.pop_mark())  # before the name is looked up: without a mark it never is
     module = _name(m)
     maker = m.look_up(module, _name(m))
-    args = tuple(m.pop_mark())
     m.stack.append(m.call(maker, args))
 
 
@@ -358,7 +358,8 @@ def _proto(m: Machine) -> None:
 @_opcode(b"\x95", "FRAME")
 def _frame(m: Machine) -> None:
     # Like CPython's C code: a frame must be there in full; opcodes may cross its end.
-    if m.number(8) > m.end - m.offset:
+    m.frame_end = m.number(8) + m.offset
+    if m.frame_end > m.end:
         raise Broken(f"a frame at byte {m.at} runs past the end")
 
 
