@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Final
 
 from torchkeep.scan.job import DEEPEST, Job, Readable
+from torchkeep.scan.pickle.bare import is_bare
 from torchkeep.scan.sniff import Kind, kinds
 from torchkeep.scan.verdict import Verdict
 
@@ -23,6 +24,8 @@ _FORMATS: Final = {
     Kind.ONNX: "onnx",
     Kind.JSON: "configs",
     Kind.TEXT: "texts",
+    Kind.EMPTY: "texts",
+    Kind.UNKNOWN: "texts",
 }
 
 
@@ -39,12 +42,16 @@ def look(job: Job, source: Readable, member: str = "", depth: int = 0) -> tuple[
         The readings.
     """
     found = kinds(source)
+    if Kind.PICKLE not in found and is_bare(source, job.policy):
+        # What has no header of its own may lie under that of any other format.
+        plain = {Kind.TEXT, Kind.UNKNOWN, Kind.JSON, Kind.ONNX}
+        found = (Kind.PICKLE, *(kind for kind in found if kind not in plain))
     if depth > DEEPEST:
         job.issue(34, Verdict.NOT_SCANNED, "too-deep", member=member)
         return found
     for kind in found:
         if name := _FORMATS.get(kind):
             import_module(f"torchkeep.scan.formats.{name}").look(job, source, member, depth)
-        elif kind is not Kind.EMPTY:
+        else:
             job.issue(61, Verdict.NOT_SCANNED, "unknown-kind", member=member, kind=kind.value)
     return found

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from torchkeep.scan.job import Readable
+from torchkeep.scan.protobuf import is_model
 
 _HEADER_LIMIT: Final = 100_000_000  # bytes of a safetensors header, as its library has it
 _TAIL: Final = 65_557  # bytes of the longest end record of a zip archive with its comment
@@ -44,7 +45,6 @@ _MAGIC: Final = (
     (b"\x1f\x8b", Kind.COMPRESSED),
     (b"BZh", Kind.COMPRESSED),
     (b"\xfd7zXZ\x00", Kind.COMPRESSED),
-    (b"]\x00\x00", Kind.COMPRESSED),  # lzma, as its old tools write it
     (b"\x28\xb5\x2f\xfd", Kind.COMPRESSED),
     (b"\x04\x22\x4d\x18", Kind.COMPRESSED),
     (b"7z\xbc\xaf\x27\x1c", Kind.SEVEN_ZIP),
@@ -59,7 +59,7 @@ def kinds(source: Readable) -> tuple[Kind, ...]:
     found = [kind for magic, kind in _MAGIC if head.startswith(magic)]
     if len(head) > 1 and head[0] == 0x80 and head[1] <= 5:
         found.append(Kind.PICKLE)
-    if _is_zlib(head):
+    if _is_zlib(head) or _is_lzma(head):
         found.append(Kind.COMPRESSED)
     if head[257:262] == b"ustar" or _is_old_tar(head):
         found.append(Kind.TAR)
@@ -67,12 +67,28 @@ def kinds(source: Readable) -> tuple[Kind, ...]:
         found.append(Kind.ZIP)
     if _is_safetensors(source, head):
         found.append(Kind.SAFETENSORS)
-    return tuple(found) or (_by_elimination(head),)
+    return tuple(found) or (_by_elimination(source, head),)
 
 
 def _is_zlib(head: bytes) -> bool:
-    return len(head) > 2 and head[0] == 0x78 and (head[0] << 8 | head[1]) % 31 == 0 and head[1] in (
-        0x01, 0x5E, 0x9C, 0xDA
+    return (
+        len(head) > 2
+        and head[0] == 0x78
+        and (head[0] << 8 | head[1]) % 31 == 0
+        and head[1] in (0x01, 0x5E, 0x9C, 0xDA)
+    )
+
+
+def _is_lzma(head: bytes) -> bool:
+    """The old format of lzma has no magic: its decoder takes what is plausible, and so do we."""
+    if len(head) < 14 or head[0] >= 225 or head[13]:
+        return False
+    dictionary, size = (int.from_bytes(head[a:b], "little") for a, b in ((1, 5), (5, 13)))
+    lowest = dictionary & -dictionary
+    return (
+        bool(dictionary)
+        and (dictionary in (lowest, 3 * lowest) or dictionary == 0xFFFFFFFF)
+        and (size < 1 << 38 or size == (1 << 64) - 1)
     )
 
 
@@ -97,10 +113,10 @@ def _is_safetensors(source: Readable, head: bytes) -> bool:
     return head[8:9] == b"{" and 2 <= length <= min(source.size - 8, _HEADER_LIMIT)
 
 
-def _by_elimination(head: bytes) -> Kind:
+def _by_elimination(source: Readable, head: bytes) -> Kind:
     if head.lstrip()[:1] in (b"{", b"["):
         return Kind.JSON
-    if head[:1] == b"\x08" and len(head) > 2 and head[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a"):
+    if is_model(source):
         return Kind.ONNX
     if b"\0" not in head:
         return Kind.TEXT

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from torchkeep.scan.job import Job
+from torchkeep.scan.pickle.bare import Bare, known_dangers
 from torchkeep.scan.pickle.machine import Machine
 from torchkeep.scan.pickle.stream import Broken
 from torchkeep.scan.pickle.values import Dict, Global, Made, Unknown
@@ -25,7 +26,7 @@ _MOST_DIMENSIONS: Final = 64  # numpy's own limit
 _MOST_ITEM: Final = 1 << 31  # numpy's own limit: an item's size is a C int
 
 
-class _Odd(Exception):  # noqa: N818 (it is the wrapper that is odd)
+class _Odd(Exception):
     """A wrapper that joblib did not write."""
 
 
@@ -58,16 +59,21 @@ def _as_plain_pickle(job: Job, machine: Machine, member: str) -> None:
     """Whoever opens the file with ``pickle`` takes the array for opcodes.
 
     The first array is where both readings part; the bytes that joblib itself writes there are no
-    opcodes, so this ends at once but for a file that was made to be read both ways.
+    opcodes, so this ends at once but for an array of objects, whose pickle finds the memo of the
+    outer one in place of its own, and for a file that was made to be read both ways.
     """
     from torchkeep.scan.formats import pickles
 
-    other = Machine(machine.source, machine.offset, machine.policy, end=machine.end)
+    other = Bare(machine.source, machine.offset, machine.policy, end=machine.end)
     other.stack, other.memo = list(machine.stack), dict(machine.memo)
     other.marks = [list(mark) for mark in machine.marks]
     other.protocol = machine.protocol
     outcome = other.run()
-    if outcome.hits:
+    roots = {module.partition(".")[0] for module, _ in machine.policy}
+    found = {
+        name for name in outcome.names - machine.policy.keys() if name[0].split(".")[0] in roots
+    }
+    if found or known_dangers(outcome):
         pickles.note_hits(job, outcome, member)
 
 

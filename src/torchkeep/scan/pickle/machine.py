@@ -17,7 +17,7 @@ from torchkeep.scan.pickle import opcodes
 from torchkeep.scan.pickle.hits import Hit, What
 from torchkeep.scan.pickle.policy import Container, Grant, Policy, Use
 from torchkeep.scan.pickle.stream import Broken, Readable, Stream
-from torchkeep.scan.pickle.values import Dict, Global, Made, Persistent, Set, Unknown
+from torchkeep.scan.pickle.values import Dict, Global, Made, Persistent, Unknown
 from torchkeep.scan.pickle.weight import weight
 
 _MOST_OPS: Final = 100_000_000

@@ -23,7 +23,7 @@ class Readable(Protocol):
         """Exactly ``length`` bytes from ``offset``."""
 
 
-class Broken(Exception):  # noqa: N818 (it is the stream that is broken)
+class Broken(Exception):
     """The stream is none that an unpickler would read to its end."""
 
 

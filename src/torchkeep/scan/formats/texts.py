@@ -1,0 +1,80 @@
+"""Files that are nothing that scanning knows: text, data of other kinds, or nothing at all.
+
+By here it is known that an unpickler would get nowhere with it (:mod:`torchkeep.scan.pickle.bare`).
+What is left to tell is whether a loader would be pointed at it: by its name.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Final
+
+from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.verdict import Verdict
+
+MODEL_SUFFIXES: Final = frozenset(
+    {".pt", ".pth", ".pt2", ".ptl", ".ptc", ".bin", ".ckpt", ".pkl", ".pickle", ".p", ".joblib"}
+    | {".jit", ".mar", ".model", ".dill", ".dat", ".data", ".npy", ".npz", ".tar", ".th", ".pk"}
+    | {".safetensors", ".onnx", ".gguf", ".ggml", ".h5", ".hdf5", ".keras", ".weights", ".sav"}
+    | {".distcp", ".metadata", ".params", ".nemo", ".pb", ".tflite"}
+)
+"""Names under which loaders look for models."""
+
+_MOST: Final = 1 << 16  # bytes that are looked at to tell text from data
+_POINTER: Final = b"version https://git-lfs.github.com/spec/"
+
+# Data that no loader of models opens, by its first bytes.
+_OTHER: Final = (
+    b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"%PDF-",
+    b"PAR1", b"ARROW1", b"OggS", b"fLaC", b"ID3", b"\0\0\0\x18ftyp", b"\0\0\0\x20ftyp", b"wOFF",
+    b"wOF2", b"\0\x01\0\0\0", b"SQLite format 3\0", b"\0\0\x01\0",
+)  # fmt: skip
+
+
+def look(job: Job, source: Readable, member: str, depth: int) -> None:
+    """Say what a file is that is of no kind that scanning knows."""
+    named = is_named_like_model(member or job.report.path)
+    head = source.read(0, min(_MOST, source.size))
+    if head.startswith(_POINTER):
+        job.issue(60, Verdict.NOT_SCANNED, "lfs-pointer", member=member)
+    elif is_text(head, source.size):
+        if member:
+            return  # notes and code within an archive: its own reader knows what they mean
+        if named:
+            text = "text-as-model" if head else "empty-model"
+            job.issue(62, Verdict.MALFORMED, text)
+        job.report.is_model = named
+    elif member or named or not head.startswith(_OTHER):
+        job.issue(61, Verdict.NOT_SCANNED, "unknown-kind", member=member, kind="unknown")
+    else:
+        job.report.is_model = False
+
+
+def is_named_like_model(path: str) -> bool:
+    """Whether loaders of models look for files with such a name."""
+    name = PurePosixPath(path.replace("\\", "/"))
+    return name.suffix.lower() in MODEL_SUFFIXES or name.name in MODEL_SUFFIXES
+
+
+def is_text(head: bytes, size: int) -> bool:
+    """Whether a file is text, by its first bytes."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, as Windows writes it
+        return _decodes(head[: len(head) & ~1], "utf-16")
+    if b"\0" in head:
+        return False
+    # A letter may be cut in two at the end of what is looked at; and not all text is UTF-8.
+    return _decodes(head[: len(head) - (3 if size > len(head) else 0)], "utf-8") or _is_latin(head)
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError as error:
+        return error.start >= len(data) - 4
+    return True
+
+
+def _is_latin(head: bytes) -> bool:
+    controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
+    high = sum(byte > 126 for byte in head)
+    return controls == 0 and high * 3 < len(head)
