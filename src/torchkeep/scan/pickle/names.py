@@ -21,18 +21,7 @@ _DTYPES: Final = """
     per_channel_affine_float_qparams strided sparse_coo sparse_csr sparse_csc sparse_bsr sparse_bsc
     contiguous_format channels_last channels_last_3d preserve_format
 """
-_KINDS: Final = [
-    "Byte",
-    "Char",
-    "Short",
-    "Int",
-    "Long",
-    "Half",
-    "Float",
-    "Double",
-    "BFloat16",
-    "Bool",
-]
+_KINDS: Final = "Byte Char Short Int Long Half Float Double BFloat16 Bool".split()
 _STORAGES: Final = frozenset(
     f"{kind}Storage"
     for kind in (*_KINDS, "ComplexFloat", "ComplexDouble", "QUInt8", "QInt8", "QInt32")
@@ -43,57 +32,14 @@ VALUES: Final[Names] = {
     "torch": frozenset(_DTYPES.split()),
     "builtins": frozenset({"object"}),
     "torch.nn.functional": frozenset(
-        [
-            "relu",
-            "relu6",
-            "gelu",
-            "silu",
-            "mish",
-            "elu",
-            "selu",
-            "celu",
-            "leaky_relu",
-            "hardswish",
-            "hardtanh",
-            "sigmoid",
-            "tanh",
-            "softmax",
-            "log_softmax",
-            "softplus",
-            "logsigmoid",
-            "glu",
-            "prelu",
-            "rrelu",
-            "softsign",
-            "tanhshrink",
-        ]
+        "relu relu6 gelu silu mish elu selu celu leaky_relu hardswish hardtanh sigmoid tanh "
+        "softmax log_softmax softplus logsigmoid glu prelu rrelu softsign tanhshrink".split()
     ),
     "torch._C._nn": frozenset({"gelu", "silu", "relu6", "mish", "hardswish", "log_sigmoid"}),
     "numpy.dtypes": frozenset(
         f"{kind}DType"
-        for kind in [
-            "Bool",
-            "Int8",
-            "Int16",
-            "Int32",
-            "Int64",
-            "UInt8",
-            "UInt16",
-            "UInt32",
-            "UInt64",
-            "Float16",
-            "Float32",
-            "Float64",
-            "LongDouble",
-            "Complex64",
-            "Complex128",
-            "Str",
-            "Bytes",
-            "Void",
-            "Object",
-            "DateTime64",
-            "TimeDelta64",
-        ]
+        for kind in "Bool Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float16 Float32 "
+        "Float64 LongDouble Complex64 Complex128 Str Bytes Void Object DateTime64 TimeDelta64".split()
     ),
 }
 for _device in ("torch", "torch.cuda", "torch.sparse", "torch.cuda.sparse"):
@@ -101,40 +47,9 @@ for _device in ("torch", "torch.cuda", "torch.sparse", "torch.cuda.sparse"):
 
 # numpy's scalar types, which a dtype or an array may name.
 VALUES["numpy"] = frozenset(
-    [
-        "bool_",
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "uint8",
-        "uint16",
-        "uint32",
-        "uint64",
-        "float16",
-        "float32",
-        "float64",
-        "longdouble",
-        "complex64",
-        "complex128",
-        "str_",
-        "bytes_",
-        "void",
-        "object_",
-        "datetime64",
-        "timedelta64",
-        "intc",
-        "intp",
-        "uintc",
-        "uintp",
-        "longlong",
-        "ulonglong",
-        "float128",
-        "complex256",
-        "double",
-        "single",
-        "half",
-    ]
+    "bool_ int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 longdouble "
+    "complex64 complex128 str_ bytes_ void object_ datetime64 timedelta64 intc intp uintc uintp "
+    "longlong ulonglong float128 complex256 double single half".split()
 )
 
 # Made with arguments and, where the library's __reduce__ says so, given state.
