@@ -1,0 +1,164 @@
+"""Archives of ``torch.export``: a graph as JSON, raw weights, and whatever is pickled beside them.
+
+torch 2.13 still loads pickled weights, constants and example inputs of such an archive without
+``weights_only``, so each record is looked into but those that its own lists call raw. Graphs are
+not run; the texts in them that torch evaluates must be plain arithmetic.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from torchkeep.scan import zip as archives
+from torchkeep.scan.formats import zips
+from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.verdict import Verdict
+from torchkeep.scan.zip import Member
+
+_FORMAT: Final = re.compile(r"(.*/)?archive_format", re.IGNORECASE | re.DOTALL)
+_LIST: Final = re.compile(r"data/(weights|constants)/[^/]*_config\.json", re.DOTALL)
+_MODEL: Final = re.compile(r"models/[^/]*\.json", re.DOTALL)
+_PICKLED: Final = re.compile(r"data/(sample_inputs/.*|constants/(custom|opaque)_obj_.*)", re.DOTALL)
+_SMALL: Final = {
+    "archive_format": re.compile(rb"pt2\n?"),
+    "archive_version": re.compile(rb"\d{1,9}\n?"),
+    "byteorder": re.compile(rb"little|big"),
+    ".data/version": re.compile(rb"\d{1,9}\n?"),
+    "version": re.compile(rb"\d{1,9}\n?"),
+    ".data/serialization_id": re.compile(rb"\d{1,80}"),
+}
+_LONGEST: Final = 1 << 26  # bytes of one JSON record that is read
+
+# sympy evaluates these texts as Python, with all of its names and those of Python itself: only what
+# torch writes there is plain. No attribute, no index, no text but a name, no other call.
+_NAMED: Final = re.compile(r"\b(?:Symbol|Float|Integer)\('[\w.+-]*'", re.ASCII)
+_CALLED: Final = re.compile(r"([A-Za-z_]\w*)\s*\(", re.ASCII)
+_ARITHMETIC: Final = re.compile(r"(?!.*__)(?!.*\.\s*[A-Za-z_])[\w\s+\-*/%(),.<>=!&|~]{1,65536}")
+_FUNCTIONS: Final = frozenset(
+    """
+    Symbol Float Integer Rational Add Mul Pow Max Min Abs Mod PythonMod FloorDiv CleanDiv CeilDiv
+    CeilToInt FloorToInt TruncToInt RoundToInt IntTrueDiv FloatTrueDiv ModularIndexing Where ToFloat
+    TruncToFloat RoundDecimal PowByNatural FloatPow LShift RShift Identity And Or Not Xor Eq Ne Gt
+    Ge Lt Le Equality Unequality StrictGreaterThan StrictLessThan GreaterThan LessThan floor ceiling
+    sqrt exp log Piecewise ExprCondPair Tuple Half IsNonOverlappingAndDenseIndicator
+    OpaqueUnaryFn_sqrt OpaqueUnaryFn_exp OpaqueUnaryFn_log OpaqueUnaryFn_log2 OpaqueUnaryFn_sin
+    OpaqueUnaryFn_cos OpaqueUnaryFn_tan OpaqueUnaryFn_tanh BitwiseFn_bitwise_and
+    BitwiseFn_bitwise_or
+    """.split()  # noqa: SIM905
+)
+_OUTWARD: Final = re.compile(
+    r"torch\.ops\.(aten\.(save|from_file)|image\.\w*file|c10d_functional_autograd|_?inductor)\b"
+)
+
+
+def look(
+    job: Job, source: Readable, members: list[Member], member: str, depth: int
+) -> list[Member]:
+    """Scan exported programs in an archive; returns the members that belong to none."""
+    roots = {match[1] or "" for found in members if (match := _FORMAT.fullmatch(found.name))}
+    for root in sorted(roots, key=len, reverse=True):
+        mine = [found for found in members if found.name.startswith(root)]
+        members = [found for found in members if not found.name.startswith(root)]
+        _program(job, source, mine, root, member, depth)
+    return members
+
+
+def _program(
+    job: Job, source: Readable, members: list[Member], root: str, member: str, depth: int
+) -> None:
+    raw = _raw(job, source, members, root, member)
+    for found in members:
+        record = found.name[len(root) :]
+        if record in raw and not found.method and not found.encrypted:
+            continue
+        if record in _SMALL and _is_known(job, source, found, record, member):
+            continue
+        if _MODEL.fullmatch(record):
+            _check_graph(job, source, found, member)
+        else:
+            pickled = _PICKLED.fullmatch(record) is not None
+            zips.into(job, source, found, member, depth, pickle=pickled)
+
+
+def _raw(job: Job, source: Readable, members: list[Member], root: str, member: str) -> set[str]:
+    """Records that every list of the archive calls raw numbers."""
+    raw: set[str] = set()
+    pickled: set[str] = set()
+    for found in members:
+        if match := _LIST.fullmatch(found.name[len(root) :]):
+            for entry in _entries(_json(job, source, found, member)):
+                path = f"data/{match[1]}/{entry.get('path_name')}"
+                (pickled if entry.get("use_pickle") else raw).add(path)
+    return raw - pickled
+
+
+def _entries(config: Any) -> Iterator[dict[str, Any]]:
+    table = config.get("config") if isinstance(config, dict) else None
+    if isinstance(table, dict):
+        yield from (entry for entry in table.values() if isinstance(entry, dict))
+
+
+def _check_graph(job: Job, source: Readable, found: Member, member: str) -> None:
+    name = zips.inside(member, found.name)
+    for key, text in dict.fromkeys(_texts(_json(job, source, found, member))):
+        if key == "expr_str" and not is_arithmetic(text):
+            job.issue(47, Verdict.NEEDS_REVIEW, "odd-expression", member=name, expression=text[:60])
+        elif key == "target" and (match := _OUTWARD.match(text)):
+            job.issue(44, Verdict.NEEDS_REVIEW, "script-operator", member=name, operator=match[0])
+
+
+def is_arithmetic(text: str) -> bool:
+    """Whether evaluating ``text`` computes a size and does nothing else."""
+    plain = _NAMED.sub("Symbol(", text)
+    return _ARITHMETIC.fullmatch(plain) is not None and _FUNCTIONS >= set(_CALLED.findall(plain))
+
+
+def _texts(value: Any) -> Iterator[tuple[str, str]]:
+    todo = [value]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, dict):
+            yield from ((key, text) for key, text in node.items() if isinstance(text, str))
+            todo += node.values()
+        elif isinstance(node, list):
+            todo += node
+
+
+def _json(job: Job, source: Readable, found: Member, member: str) -> Any:
+    text = _bytes(job, source, found, member, _LONGEST)
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        name = zips.inside(member, found.name)
+        job.issue(45, Verdict.MALFORMED, "odd-record", member=name)
+        return None
+
+
+def _is_known(job: Job, source: Readable, found: Member, record: str, member: str) -> bool:
+    text = _bytes(job, source, found, member, 128)
+    if _SMALL[record].fullmatch(text):
+        return True
+    job.issue(45, Verdict.MALFORMED, "odd-record", member=zips.inside(member, found.name))
+    return False
+
+
+def _bytes(job: Job, source: Readable, found: Member, member: str, most: int) -> bytes:
+    """A small record; empty, and noted, where it cannot be read."""
+    name = zips.inside(member, found.name)
+    if found.encrypted:
+        job.issue(31, Verdict.NOT_SCANNED, "zip-encrypted", member=name)
+        return b""
+    if found.size > most:
+        job.issue(33, Verdict.NOT_SCANNED, "over-budget", member=name)
+        return b""
+    if not zips.may_open(job, found, name):
+        return b""
+
+    def complain(text: str) -> None:
+        job.issue(30, Verdict.MALFORMED, text, member=name, about="")
+
+    with archives.opened(source, found, complain) as content:
+        return content.read(0, content.size)
