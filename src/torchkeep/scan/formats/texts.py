@@ -20,6 +20,8 @@ MODEL_SUFFIXES: Final = frozenset(
 )
 """Names under which loaders look for models."""
 
+_TEMPLATES: Final = (".jinja", ".jinja2", ".j2")
+_LONGEST: Final = 8 << 20  # bytes of a template
 _MOST: Final = 1 << 16  # bytes that are looked at to tell text from data
 _POINTER: Final = b"version https://git-lfs.github.com/spec/"
 
@@ -33,11 +35,19 @@ _OTHER: Final = (
 
 def look(job: Job, source: Readable, member: str, depth: int) -> None:
     """Say what a file is that is of no kind that scanning knows."""
+    from torchkeep.scan.formats import configs
+
     named = is_named_like_model(member or job.report.path)
     head = source.read(0, min(_MOST, source.size))
     if head.startswith(_POINTER):
         job.issue(60, Verdict.NOT_SCANNED, "lfs-pointer", member=member)
     elif is_text(head, source.size):
+        if (
+            PurePosixPath(member or job.report.path).suffix in _TEMPLATES
+            and source.size <= _LONGEST
+        ):
+            text = source.read(0, source.size).decode("utf-8", "replace")
+            configs.template(job, text, member)
         if member:
             return  # notes and code within an archive: its own reader knows what they mean
         if named:
