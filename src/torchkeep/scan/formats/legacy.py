@@ -129,7 +129,7 @@ def check_tensors(job: Job, member: str, content: Recorder) -> None:
     for made in content.made:
         tensor = tensor_of(made)
         if tensor is None:
-            job.issue(42, Verdict.MALFORMED, "odd-tensor", member=member, offset=made.offset)
+            job.issue(41, Verdict.MALFORMED, "odd-tensor", member=member, offset=made.offset)
             return
         if not _within_view(made, tensor).fits():
             job.issue(41, Verdict.MALFORMED, "tensor-outside", member=member, offset=made.offset)

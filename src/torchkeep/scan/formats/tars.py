@@ -186,8 +186,8 @@ def _names(job: Job, members: list[Member], member: str) -> None:
     for found in members:
         link = found.link if found.kind in b"12" else ""
         if leads_out(found.name) or (link and _link_leads_out(found)):
-            name = f"{found.name} -> {link}" if link else found.name
-            job.issue(36, Verdict.DANGEROUS, "leads-out", member=member, name=name[:200])
+            inside = f"{member}!{found.name}" if member else found.name
+            job.issue(36, Verdict.MALFORMED, "path-outside", member=inside)
         elif found.kind in b"346" or found.sparse:
             text = "odd-member"
             job.issue(37, Verdict.NEEDS_REVIEW, text, member=member, name=found.name[:200])
