@@ -113,7 +113,7 @@ def _check_graph(job: Job, source: Readable, found: Member, member: str) -> None
 def is_arithmetic(text: str) -> bool:
     """Whether evaluating ``text`` computes a size and does nothing else."""
     plain = _NAMED.sub("Symbol(", text)
-    return _ARITHMETIC.fullmatch(plain) is not None and _FUNCTIONS >= set(_CALLED.findall(plain))
+    return bool(_ARITHMETIC.fullmatch(plain)) and set(_CALLED.findall(plain)) <= _FUNCTIONS
 
 
 def _texts(value: Any) -> Iterator[tuple[str, str]]:

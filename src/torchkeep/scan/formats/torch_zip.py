@@ -10,6 +10,7 @@ from typing import Final
 from torchkeep.scan import zip as archives
 from torchkeep.scan.formats import joblib, legacy, pickles, torchscript, zips
 from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.part import Part
 from torchkeep.scan.pickle.policy import Policy
 from torchkeep.scan.sniff import Kind, kinds
 from torchkeep.scan.tensors import Recorder, Storage
@@ -83,7 +84,8 @@ def look(
 def _scan(saved: _Saved) -> list[Member]:
     """Scan one saved object; returns its members that are of no known use."""
     _check_cases(saved)
-    policy, done = torchscript.look(saved.job, saved.source, saved.records, saved.name)
+    policy = torchscript.look(saved.job, saved.source, saved.records, saved.name)
+    done: set[str] = set()
     for record, found in saved.records.items():
         if record.endswith("pkl"):
             done.add(record)
@@ -134,15 +136,18 @@ def _pickle(saved: _Saved, record: str, found: Member, policy: Policy) -> None:
         if outcome.broken:
             saved.broken = True
         elif outcome.end < content.size:
-            _trailing(job, content, outcome.end, name)
+            _trailing(job, content, outcome.end, name, saved.depth)
         if record == "bytecode.pkl":
             torchscript.check_operators(job, content, name)
     legacy.check_tensors(job, name, machine)
     _check_storages(saved, record, machine.storages.values())
 
 
-def _trailing(job: Job, content: Readable, end: int, name: str) -> None:
+def _trailing(job: Job, content: Readable, end: int, name: str, depth: int) -> None:
     rest = content.size - end
+    trial = zips.trial(job)
+    pickles.look(trial, Part(content, end, rest), name, depth)
+    zips.keep(job, trial)
     text = "trailing-bytes"
     job.issue(20, Verdict.NEEDS_REVIEW, text, member=name, offset=end, count=rest)
 

@@ -58,7 +58,7 @@ def look(
     source: Readable,
     records: dict[str, list[Member]],
     name: Callable[[str], str],
-) -> tuple[Policy, set[str]]:
+) -> Policy:
     """Read the code of an archive.
 
     Args:
@@ -68,23 +68,21 @@ def look(
         name: What to call a record in an issue.
 
     Returns:
-        What the pickles of the archive may look up, and the records that were read.
+        What the pickles of the archive may look up.
     """
     grants: dict[tuple[str, str], Grant] = {}
-    done: set[str] = set()
     for record, found in records.items():
         if not (record.startswith("code/") and record.endswith(".py")):
             continue
-        done.add(record)
         for reading in found:
             text = _text(job, source, reading, name(record))
             check_code(job, text, name(record))
             path = reading.name[reading.name.lower().rindex(record) + len("code/") : -len(".py")]
             for cls in _CLASS.findall(text):
                 grants[path.replace("/", "."), cls] = Grant(Use.CLASS, state=True)
-    if "constants.pkl" not in records or not done:  # to torch.load it is no TorchScript
-        return job.policy, done
-    return {**job.policy, **_own(grants)}, done
+    if "constants.pkl" not in records or not grants:  # to torch.load it is no TorchScript
+        return job.policy
+    return {**job.policy, **_own(grants)}
 
 
 def _own(grants: dict[tuple[str, str], Grant]) -> Policy:

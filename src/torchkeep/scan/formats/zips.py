@@ -9,6 +9,7 @@ from typing import Final
 from torchkeep.scan import dispatch
 from torchkeep.scan import zip as archives
 from torchkeep.scan.job import DEEPEST, Job, Readable
+from torchkeep.scan.part import Part
 from torchkeep.scan.sniff import Kind, kinds
 from torchkeep.scan.verdict import FileReport, Issue, Verdict
 from torchkeep.scan.zip import Archive, Member
@@ -127,16 +128,21 @@ def _as_if_plain(job: Job, source: Readable, found: Member, member: str, depth: 
     """Some readers do not look at the flag: what they would find is scanned, its noise is not."""
     name = inside(member, found.name)
     job.issue(31, Verdict.NOT_SCANNED, "zip-encrypted", member=name)
-    trial = Job(FileReport(path=job.report.path), job.tier, job.allowed, job.unpacked)
+    other = trial(job)
     plain = Member(found.name, found.data, found.packed, found.size, found.method, None)
-    into(trial, source, plain, member, depth)
-    keep(job, trial)
+    into(other, source, plain, member, depth)
+    keep(job, other)
 
 
-def keep(job: Job, trial: Job) -> None:
+def trial(job: Job) -> Job:
+    """A scan of bytes that may be no file at all."""
+    return Job(FileReport(path=job.report.path), job.tier, job.allowed, job.unpacked)
+
+
+def keep(job: Job, other: Job) -> None:
     """Take over from a trial what no chance can have put there."""
-    job.unpacked = trial.unpacked
-    for issue in trial.report.issues:
+    job.unpacked = other.unpacked
+    for issue in other.report.issues:
         if issue.severity in (Verdict.DANGEROUS, Verdict.NEEDS_REVIEW):
             _again(job, issue)
 
@@ -154,10 +160,8 @@ def _again(job: Job, issue: Issue) -> None:
 
 def _stretch(job: Job, source: Readable, start: int, length: int, member: str, depth: int) -> None:
     """Scan bytes between the members: what a reader of another format would find there."""
-    from torchkeep.scan.part import Part
-
     part = Part(source, start, length)
     if part.size and Kind.ZIP not in kinds(part):  # its headers were followed already
-        trial = Job(FileReport(path=job.report.path), job.tier, job.allowed, job.unpacked)
-        dispatch.look(trial, part, inside(member, f"bytes {start}-{start + length}"), depth + 1)
-        keep(job, trial)
+        other = trial(job)
+        dispatch.look(other, part, inside(member, f"bytes {start}-{start + length}"), depth + 1)
+        keep(job, other)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from torchkeep.scan.job import Readable
 from torchkeep.scan.zip.directory import (
@@ -30,8 +30,7 @@ from torchkeep.scan.zip.walk import walk
 _UTF8: Final = 0x800
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One reading of a member.
 
     Attributes:
@@ -115,7 +114,7 @@ def read(source: Readable) -> Archive:
             ]
     if not any(member.crc for member in archive.members):
         # torch.serialization.set_crc32_options(False): none was computed.
-        archive.members = [replace(member, crc=None) for member in archive.members]
+        archive.members = [member._replace(crc=None) for member in archive.members]
     return archive
 
 

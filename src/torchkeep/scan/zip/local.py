@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from torchkeep.scan.job import Readable
-from torchkeep.scan.zip.directory import LONG, Entry, widened
+from torchkeep.scan.zip.directory import LONG, NAME_FIELD, Entry, widened
 
 _HEADER: Final = struct.Struct("<4s5H3L2H")
 MAGIC: Final = b"PK\x03\x04"
@@ -19,8 +18,7 @@ _FAR: Final = 1 << 18
 _SMALL: Final = 1 << 14  # bytes a member, below which whole stretches are read
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(NamedTuple):
     """A member as its own header has it.
 
     Attributes:
@@ -80,7 +78,7 @@ def local(window: Window, offset: int) -> Local | None:
     if len(rest) < name_length + extra_length:
         return None
     name, extra, other, whole = rest[:name_length], rest[name_length:], None, True
-    if extra:
+    if LONG in (size, packed) or NAME_FIELD in extra:
         (size, packed), other, whole = widened(extra, [(size, LONG), (packed, LONG)])
     data = offset + _HEADER.size + name_length + extra_length
     return Local(name, flags, method, crc, packed, size, data, other, whole)
@@ -105,6 +103,7 @@ def differences(entry: Entry, found: Local) -> list[str]:
     return [name for name, agrees in fields.items() if not agrees]
 
 
+_DESCRIPTOR: Final = struct.Struct("<4s3L")
 _DESCRIPTORS: Final = ("<4x3L", "<3L", "<4xL2Q", "<L2Q")
 
 
@@ -117,6 +116,9 @@ def descriptor(window: Window, entry: Entry, at: int, following: int) -> int | N
         at: Offset after its data.
         following: Where the next thing in the file starts.
     """
+    usual = _DESCRIPTOR.pack(b"PK\x07\x08", entry.crc, entry.packed & LONG, entry.size & LONG)
+    if following - at == len(usual) and window.read(at, len(usual)) == usual:
+        return following if entry.packed <= LONG and entry.size <= LONG else None
     ends = []
     for form in _DESCRIPTORS:
         length = struct.calcsize(form)
