@@ -158,7 +158,7 @@ class _Text:
                     raise _Wrong("its header is not JSON") from None
 
     def _shallow(self) -> None:
-        """json would follow any depth with the stack of this process."""
+        """Json would follow any depth with the stack of this process."""
         head = self._text[self._at : self._at + 4 * _MOST_BRACES]
         if head.count("[") + head.count("{") > _MOST_BRACES:
             raise _Wrong("its header is nested deeper than any needs")

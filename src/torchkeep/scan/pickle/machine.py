@@ -95,7 +95,9 @@ class Machine(Stream):
             self.outcome.broken = str(error)
         except (IndexError, KeyError):
             self.outcome.broken = f"stack, mark or memo is empty at byte {self.at}"
-        self.outcome.end = self.offset
+        # The unpickler takes a frame from the file as a whole: bytes of it that stand behind STOP
+        # are gone, and whatever is read next starts behind them.
+        self.outcome.end = self.offset if self.outcome.broken else max(self.offset, self.frame_end)
         return self.outcome
 
     # Buffer, position and stack live in local variables: the loop runs once for every opcode of

@@ -7,6 +7,7 @@ machine's loop as well; they stand here too so that the table is the whole langu
 from __future__ import annotations
 
 import codecs
+import re
 import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from torchkeep.scan.pickle.machine import Machine
 
 _LONGEST_NUMBER: Final = 4096  # digits of a decimal, bytes of a binary one
+
+_C_NUMBER: Final = re.compile(rb"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)|")
 
 Handler = Callable[["Machine"], None]
 TABLE: Final[list[Handler | None]] = [None] * 256
@@ -50,17 +53,27 @@ def _argument(code: bytes, name: str, read: Callable[[Machine], Any]) -> None:
 
 
 def _decimal(m: Machine, line: bytes, base: int) -> int:
+    text = line.split(b"\0")[0]  # the C code reads numbers up to a NUL
     try:
-        if len(line) > _LONGEST_NUMBER:
+        if len(text) > _LONGEST_NUMBER:
             raise ValueError("too long")
-        return int(line, base)
+        return int(text, base)
     except ValueError:
         raise Broken(f"a number at byte {m.at} is none") from None
 
 
 def _int(m: Machine) -> int:
+    """An integer as C's ``strtol`` reads it: ``010`` is eight and nothing at all is zero."""
     line = m.line()
-    return line == b"01" if line in (b"00", b"01") else _decimal(m, line, 0)
+    match = _C_NUMBER.fullmatch(line.split(b"\0")[0])
+    if match is None:
+        return _decimal(m, line, 0)
+    digits = match[2] or b"0"
+    base = 16 if digits[:2].lower() == b"0x" else 8 if digits[:1] == b"0" else 10
+    if len(digits) > _LONGEST_NUMBER:
+        raise Broken(f"a number at byte {m.at} is none")
+    value = int(digits, base) * (-1 if match[1] == b"-" else 1)
+    return bool(value) if len(line) == 2 and value in (0, 1) else value
 
 
 def _long(m: Machine, width: int) -> Any:
@@ -73,7 +86,7 @@ def _long(m: Machine, width: int) -> Any:
 
 
 def _float(m: Machine) -> float:
-    line = m.line()
+    line = m.line().split(b"\0")[0]
     try:
         if line.strip() != line or b"_" in line:  # Python takes these, the unpickler does not
             raise ValueError("not a float")
@@ -358,8 +371,9 @@ def _proto(m: Machine) -> None:
 @_opcode(b"\x95", "FRAME")
 def _frame(m: Machine) -> None:
     # Like CPython's C code: a frame must be there in full; opcodes may cross its end.
-    m.frame_end = m.number(8) + m.offset
-    if m.frame_end > m.end:
+    end = m.number(8) + m.offset
+    m.frame_end = max(m.frame_end, end)
+    if end > m.end:
         raise Broken(f"a frame at byte {m.at} runs past the end")
 
 
