@@ -15,6 +15,7 @@ from typing import Any, Final
 from torchkeep.scan import zip as archives
 from torchkeep.scan.formats import zips
 from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.tensors import Storage, Tensor
 from torchkeep.scan.verdict import Verdict
 from torchkeep.scan.zip import Member
 
@@ -30,6 +31,13 @@ _SMALL: Final = {
     "version": re.compile(rb"\d{1,9}\n?"),
     ".data/serialization_id": re.compile(rb"\d{1,80}"),
 }
+# Numbers of dtypes in torch's own schema.
+_DTYPES: Final = {
+    1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32",
+    8: "float64", 9: "complex32", 10: "complex64", 11: "complex128", 12: "bool", 13: "bfloat16",
+    28: "uint16", 29: "float8_e4m3fn", 30: "float8_e5m2", 31: "float8_e4m3fnuz",
+    32: "float8_e5m2fnuz", 33: "float8_e8m0fnu", 34: "uint32", 35: "uint64",
+}  # fmt: skip
 _LONGEST: Final = 1 << 26  # bytes of one JSON record that is read
 
 # sympy evaluates these texts as Python, with all of its names and those of Python itself: only what
@@ -73,6 +81,7 @@ def _program(
     for found in members:
         record = found.name[len(root) :]
         if record in raw and not found.method and not found.encrypted:
+            _check_size(job, zips.inside(member, found.name), found, raw[record])
             continue
         if record in _SMALL and _is_known(job, source, found, record, member):
             continue
@@ -83,16 +92,53 @@ def _program(
             zips.into(job, source, found, member, depth, pickle=pickled)
 
 
-def _raw(job: Job, source: Readable, members: list[Member], root: str, member: str) -> set[str]:
-    """Records that every list of the archive calls raw numbers."""
-    raw: set[str] = set()
+def _check_size(job: Job, name: str, found: Member, metas: list[Any]) -> None:
+    """Note raw numbers of which a tensor needs more than there are."""
+    for meta in metas:
+        tensor = _tensor(meta, found.size)
+        if tensor is None:
+            job.issue(41, Verdict.MALFORMED, "odd-tensor", member=name)
+        elif not tensor.fits():
+            job.issue(41, Verdict.MALFORMED, "tensor-outside", member=name)
+
+
+def _tensor(meta: Any, size: int) -> Tensor | None:
+    """A tensor as a list of weights describes it, on a record of ``size`` bytes."""
+    if not isinstance(meta, dict):
+        return None
+    kind, sizes, strides = meta.get("dtype"), meta.get("sizes"), meta.get("strides")
+    dtype = _DTYPES.get(kind) if type(kind) is int else None
+    offset, shape = _number(meta.get("storage_offset")), _numbers(sizes)
+    stride = _numbers(strides)
+    if dtype is None or offset is None or shape is None or stride is None:
+        return None
+    return Tensor("", Storage("", "uint8", "cpu", size), dtype, offset, shape, stride)
+
+
+def _numbers(value: Any) -> tuple[int, ...] | None:
+    numbers = [_number(one) for one in value] if isinstance(value, list) else [None]
+    return None if None in numbers else tuple(number for number in numbers if number is not None)
+
+
+def _number(value: Any) -> int | None:
+    number = value.get("as_int") if isinstance(value, dict) else None
+    return number if type(number) is int else None
+
+
+def _raw(
+    job: Job, source: Readable, members: list[Member], root: str, member: str
+) -> dict[str, list[Any]]:
+    """Records that every list of the archive calls raw numbers, with the tensors on them."""
+    raw: dict[str, list[Any]] = {}
     pickled: set[str] = set()
     for found in members:
         if match := _LIST.fullmatch(found.name[len(root) :]):
             for entry in _entries(_json(job, source, found, member)):
                 path = f"data/{match[1]}/{entry.get('path_name')}"
-                (pickled if entry.get("use_pickle") else raw).add(path)
-    return raw - pickled
+                raw.setdefault(path, []).append(entry.get("tensor_meta"))
+                if entry.get("use_pickle"):
+                    pickled.add(path)
+    return {path: metas for path, metas in raw.items() if path not in pickled}
 
 
 def _entries(config: Any) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from torchkeep.scan import zip as archives
 from torchkeep.scan.formats import joblib, legacy, pickles, torchscript, zips
 from torchkeep.scan.job import Job, Readable
 from torchkeep.scan.part import Part
+from torchkeep.scan.pickle.bare import is_bare
 from torchkeep.scan.pickle.policy import Policy
 from torchkeep.scan.sniff import Kind, kinds
 from torchkeep.scan.tensors import Recorder, Storage
@@ -198,10 +199,11 @@ def _is_loose(saved: _Saved, record: str, found: Member) -> bool:
     if found.method or found.encrypted:
         return False
     with archives.opened(saved.source, found, lambda text: None) as content:
-        readings = kinds(content)
+        known = set(kinds(content)) - {Kind.UNKNOWN, Kind.EMPTY, Kind.TEXT}
+        plain = not known and not is_bare(content, saved.job.policy)
     if not saved.broken:
         saved.job.issue(43, Verdict.NEEDS_REVIEW, "storage-loose", member=saved.name(record))
-    return set(readings) <= {Kind.UNKNOWN, Kind.EMPTY}
+    return plain
 
 
 def _complainer(saved: _Saved, record: str) -> torchscript.Complain:
