@@ -6,10 +6,12 @@ What is left to tell is whether a loader would be pointed at it: by its name.
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Final
 
 from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.pickle.bare import Bare, known_dangers
 from torchkeep.scan.verdict import Verdict
 
 MODEL_SUFFIXES: Final = frozenset(
@@ -23,6 +25,9 @@ MODEL_SUFFIXES: Final = frozenset(
 _TEMPLATES: Final = (".jinja", ".jinja2", ".j2")
 _LONGEST: Final = 8 << 20  # bytes of a template
 _MOST: Final = 1 << 16  # bytes that are looked at to tell text from data
+_SEARCHED: Final = 64 << 20  # bytes of data of no known kind that are searched for pickles
+_MOST_TRIED: Final = 10_000
+_HEADER: Final = re.compile(rb"\x80[\x02-\x05]")
 _POINTER: Final = b"version https://git-lfs.github.com/spec/"
 
 # Data that no loader of models opens, by its first bytes.
@@ -54,10 +59,34 @@ def look(job: Job, source: Readable, member: str, depth: int) -> None:
             text = "text-as-model" if head else "empty-model"
             job.issue(62, Verdict.MALFORMED, text)
         job.report.is_model = named
+    elif _hidden(job, source, member):
+        return
     elif member or named or not head.startswith(_OTHER):
         job.issue(61, Verdict.NOT_SCANNED, "unknown-kind", member=member, kind="unknown")
     else:
         job.report.is_model = False
+
+
+def _hidden(job: Job, source: Readable, member: str) -> bool:
+    """Note a pickle in the midst of data of no known kind, if it looks up what can run code.
+
+    Only a loader of that kind would find it; what it would then run is known here already.
+    """
+    from torchkeep.scan.formats import pickles
+
+    tried = 0
+    for base in range(0, min(source.size, _SEARCHED), _MOST):
+        data = source.read(base, min(_MOST + 1, source.size - base))
+        for match in _HEADER.finditer(data):
+            tried += 1
+            machine = Bare(source, base + match.start(), job.policy)
+            outcome = machine.run()
+            if machine.calls and known_dangers(outcome):
+                pickles.note_hits(job, outcome, member)
+                return True
+            if tried > _MOST_TRIED:
+                return False
+    return False
 
 
 def is_named_like_model(path: str) -> bool:

@@ -18,12 +18,14 @@ from torchkeep.scan.pickle.hits import Hit, What
 from torchkeep.scan.pickle.policy import Container, Grant, Policy, Use
 from torchkeep.scan.pickle.stream import Broken, Readable, Stream
 from torchkeep.scan.pickle.values import Dict, Global, Made, Persistent, Unknown
-from torchkeep.scan.pickle.weight import weight
+from torchkeep.scan.pickle.weight import largest, weight
 
 _MOST_OPS: Final = 100_000_000
 _MOST_STACK: Final = 10_000_000
 _MOST_MARKS: Final = 2_000
 _MOST_MEMO: Final = 1 << 25  # CPython's memo is an array: a huge index takes its memory at once
+_MOST_WEIGHT: Final = 1 << 32  # values in a container, shared ones counted each time
+_MOST_DEPTH: Final = 1_000  # what Python's own recursion stands
 _MOST_HASHED: Final = 100_000
 
 
@@ -91,6 +93,7 @@ class Machine(Stream):
         """Follow the stream to its end, or to where an unpickler would give up."""
         try:
             self.outcome.value = self._loop()
+            self._measure()
         except Broken as error:
             self.outcome.broken = str(error)
         except (IndexError, KeyError):
@@ -131,6 +134,9 @@ class Machine(Stream):
                 stack.append(buffer[pos])
                 pos += 1
             elif code == 0x28:  # MARK
+                if len(self.marks) > _MOST_MARKS:
+                    self.pos = pos
+                    raise Broken("it is nested deeper than any model needs")
                 self.marks.append(stack)
                 stack = []
             elif code == 0x74:  # TUPLE
@@ -154,13 +160,19 @@ class Machine(Stream):
                 return stack.pop()
             else:
                 self.pos, self.stack, self.at, self._opcode = pos, stack, self.base + pos - 1, code
-                if len(self.marks) > _MOST_MARKS:
-                    raise Broken(f"it is nested deeper than any model needs at byte {self.at}")
                 handler = table[code]
                 if handler is None:
                     raise Broken(f"0x{code:02x} at byte {self.at} is no opcode")
                 handler(self)
                 buffer, pos, soft, stack = self.buffer, self.pos, self.soft, self.stack
+
+    def _measure(self) -> None:
+        """Printing, comparing or copying what is nested or shared too much takes a process down."""
+        most, depth = largest(self.outcome.value)
+        if most > _MOST_WEIGHT:
+            self.hit(What.BOMB, "containers that are shared again and again")
+        if depth > _MOST_DEPTH:
+            self.hit(What.BOMB, f"containers nested {depth} deep")
 
     def pop_mark(self) -> list[Any]:
         """Everything on the stack above the last mark."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torchkeep.scan.pickle.values import Dict, Made
+from torchkeep.scan.pickle.values import Dict, Made, Set
 
 
 def weight(value: Any) -> int:
@@ -37,3 +37,45 @@ def _parts(node: Any) -> list[Any] | tuple[Any, ...]:
     if isinstance(node, Made):
         return [node.args, node.state, *node.items, *(part for pair in node.pairs for part in pair)]
     return ()
+
+
+def largest(value: Any) -> tuple[int, int]:
+    """The largest weight of any tuple, list, dict or set in ``value``, and the greatest depth.
+
+    What an object holds as its state does not count towards what holds the object: printing and
+    comparing stop there, and objects may well refer to each other.
+    """
+    known: dict[int, tuple[int, int]] = {}
+    todo: list[tuple[Any, bool]] = [(value, False)]
+    most = depth = 1
+    while todo:
+        node, ready = todo.pop()
+        parts, inner = _split(node)
+        if ready:
+            found = [known.get(id(part), _ONE) for part in parts]
+            weighs = 1 + sum(one[0] for one in found)
+            goes = 1 + max((one[1] for one in found), default=0)
+            known[id(node)] = weighs, goes
+            most, depth = max(most, weighs), max(depth, goes)
+        elif (parts or inner) and id(node) not in known:
+            known[id(node)] = _ONE
+            todo.append((node, True))
+            todo += [(part, False) for part in parts if type(part) in _HOLDERS]
+            todo += [(part, False) for part in inner if type(part) in _HOLDERS]
+    return most, depth
+
+
+_ONE = (1, 1)
+_HOLDERS = frozenset({tuple, list, Dict, Made, Set})
+
+
+def _split(node: Any) -> tuple[Any, Any]:
+    """What a container holds, and what an object holds as its own."""
+    if isinstance(node, (tuple, list)):
+        return node, ()
+    if isinstance(node, Dict):
+        return [part for pair in node.pairs for part in pair], ()
+    if isinstance(node, Made):
+        held = [*node.items, *(part for pair in node.pairs for part in pair)]
+        return held, (node.args, node.state)
+    return (), ()
