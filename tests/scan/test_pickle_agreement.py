@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeep.core.source import BytesSource
+from torchkeep.scan.pickle.hits import What
 from torchkeep.scan.pickle.machine import Machine
 from torchkeep.scan.pickle.policy import Tier, of
 from torchkeep.scan.verdict import Verdict
@@ -60,7 +61,7 @@ def compare(unpickler, data):
     ours, theirs = follow(data), unpickler.load(data)
     if not theirs.error:
         assert not ours.broken or ours.hits, (data, ours)
-        if not ours.broken:
+        if not ours.broken and not any(hit.what is What.FRAME for hit in ours.hits):
             assert ours.end == theirs.end, (data, ours, theirs)
     if not ours.hits and not ours.broken:
         # Protocols may change in midstream: a name is either what it says or what it maps to.

@@ -144,6 +144,10 @@ PARSING = {
     "frame in a frame": b"\x80\x04\x95\x20\0\0\0\0\0\0\0\x95\x01\0\0\0\0\0\0\0"
     + call("os", "system")[2:],
     "protocol in midstream": b"\x80\x04N0\x80\x02c__builtin__\neval\n" + text("1") + b"\x85R.",
+    "harmless across a frame": b"\x80\x04\x95\x03\0\0\0\0\0\0\0NG\0" + bytes(7) + b"0.",
+    "long bytes across a frame": b"\x80\x04\x95\x06\0\0\0\0\0\0\0B"
+    + struct.pack("<I", 2 << 20) + bytes(2 << 20) + b".",
+    "bytes left in a frame": b"\x80\x04\x95\x05\0\0\0\0\0\0\0N.aaa",
     # the extension registry
     "ext1": stream(b"\x82\x01" + text("id") + b"\x85R"),
     "ext2": stream(b"\x83\x01\x01" + text("id") + b"\x85R"),

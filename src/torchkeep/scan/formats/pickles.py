@@ -26,6 +26,7 @@ _HITS: Final = {
     What.FILL: (15, Verdict.DANGEROUS, "wrong-fill"),
     What.EXTENSION: (16, Verdict.NEEDS_REVIEW, "extension"),
     What.PERSISTENT: (17, Verdict.NEEDS_REVIEW, "persistent"),
+    What.FRAME: (19, Verdict.MALFORMED, "odd-frame"),
     What.BOMB: (18, Verdict.MALFORMED, "bomb"),
 }
 

@@ -16,6 +16,7 @@ class What(StrEnum):
     FILL = "fill"  # items put into something that should hold none
     EXTENSION = "extension"  # a name hidden in the extension registry
     PERSISTENT = "persistent"  # an object from outside of the stream
+    FRAME = "frame"  # frames that unpicklers would read differently
     BOMB = "bomb"  # more memory or time than any model needs
 
 

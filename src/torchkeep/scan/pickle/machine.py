@@ -83,7 +83,6 @@ class Machine(Stream):
         self.memo: dict[int, Any] = {}
         self.protocol = 0
         self.at = start  # offset of the opcode that runs
-        self.frame_end = start
         self._opcode = 0
         self._persistent = persistent
         self._after_build = after_build
@@ -94,10 +93,14 @@ class Machine(Stream):
         try:
             self.outcome.value = self._loop()
             self._measure()
+            self.leave_frame()
+            self.is_odd |= self.offset < self.frame_end
         except Broken as error:
             self.outcome.broken = str(error)
         except (IndexError, KeyError):
             self.outcome.broken = f"stack, mark or memo is empty at byte {self.at}"
+        if self.is_odd:
+            self.hit(What.FRAME, "a frame")
         # The unpickler takes a frame from the file as a whole: bytes of it that stand behind STOP
         # are gone, and whatever is read next starts behind them.
         self.outcome.end = self.offset if self.outcome.broken else max(self.offset, self.frame_end)

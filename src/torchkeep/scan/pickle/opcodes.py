@@ -370,11 +370,7 @@ def _proto(m: Machine) -> None:
 
 @_opcode(b"\x95", "FRAME")
 def _frame(m: Machine) -> None:
-    # Like CPython's C code: a frame must be there in full; opcodes may cross its end.
-    end = m.number(8) + m.offset
-    m.frame_end = max(m.frame_end, end)
-    if end > m.end:
-        raise Broken(f"a frame at byte {m.at} runs past the end")
+    m.enter_frame(m.number(8))
 
 
 @_opcode(b".", "STOP")

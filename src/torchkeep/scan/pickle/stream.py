@@ -45,6 +45,9 @@ class Stream:
         self.buffer = b""
         self.pos = 0
         self.soft = -1
+        self.frame_end = start  # where the last frame ends
+        self.in_frame = False
+        self.is_odd = False  # whether frames do not fit the opcodes in them
 
     @property
     def offset(self) -> int:
@@ -56,9 +59,29 @@ class Stream:
         left = len(self.buffer) - self.pos
         if left < 0:
             raise Broken("it ends in the midst of an opcode")
+        self.leave_frame()
         self._more(min(_CHUNK, self.end - self.offset - left))
         if self.pos >= len(self.buffer):
             raise Broken("it ends without a STOP")
+
+    def enter_frame(self, length: int) -> None:
+        """A frame of ``length`` bytes starts here.
+
+        The unpickler takes it from the file as a whole. It must be there in full; no opcode may
+        cross its end, for then what is left of it is lost in some readings and not in others.
+        """
+        end = self.offset + length
+        if end > self.end:
+            raise Broken(f"a frame at byte {self.offset} runs past the end")
+        self.is_odd |= self.offset < self.frame_end
+        self.frame_end, self.in_frame = max(end, self.frame_end), True
+        self.soft = min(self.soft, self.frame_end - self.base - 1)
+
+    def leave_frame(self) -> None:
+        """An opcode starts here; if a frame has ended, it ended here."""
+        if self.in_frame and self.offset >= self.frame_end:
+            self.is_odd |= self.offset > self.frame_end
+            self.in_frame = False
 
     def need(self, length: int) -> None:
         """Have ``length`` bytes in the window."""
@@ -121,3 +144,5 @@ class Stream:
             self.pos = 0
         all_there = self.base + len(self.buffer) >= self.end
         self.soft = len(self.buffer) - (1 if all_there else _AHEAD)
+        if self.in_frame:  # the first opcode behind a frame stops here
+            self.soft = min(self.soft, self.frame_end - self.base - 1)

@@ -51,16 +51,20 @@ def largest(value: Any) -> tuple[int, int]:
     while todo:
         node, ready = todo.pop()
         parts, inner = _split(node)
+        holders = [part for part in parts if type(part) in _HOLDERS]
         if ready:
-            found = [known.get(id(part), _ONE) for part in parts]
-            weighs = 1 + sum(one[0] for one in found)
-            goes = 1 + max((one[1] for one in found), default=0)
+            found = [known.get(id(part), _ONE) for part in holders]
+            weighs = 1 + len(parts) - len(holders) + sum(one[0] for one in found)
+            goes = 1 + max(one[1] for one in found)
             known[id(node)] = weighs, goes
             most, depth = max(most, weighs), max(depth, goes)
-        elif (parts or inner) and id(node) not in known:
+        elif id(node) not in known:
             known[id(node)] = _ONE
-            todo.append((node, True))
-            todo += [(part, False) for part in parts if type(part) in _HOLDERS]
+            if holders:
+                todo.append((node, True))
+                todo += [(part, False) for part in holders]
+            elif len(parts) > 1:
+                known[id(node)] = 1 + len(parts), 1
             todo += [(part, False) for part in inner if type(part) in _HOLDERS]
     return most, depth
 
