@@ -94,6 +94,24 @@ def test_a_weight_that_its_list_calls_pickled_is_found(exported):
     assert "TK-SCAN-010" in rules(rewritten(exported, changes))
 
 
+@pytest.mark.parametrize("path", ["weight_0", "WEIGHT_0"])
+@pytest.mark.parametrize("name", ["other_weights_config.json", "a/b_weights_config.json"])
+def test_lists_that_contradict_each_other_make_nothing_raw(exported, path, name):
+    listed = json.dumps({"config": {"x": {"path_name": path, "use_pickle": True}}}).encode()
+    changes = {f"data/weights/{name}": listed, "data/weights/weight_0": PAYLOAD}
+    assert "TK-SCAN-010" in rules(rewritten(exported, changes))
+
+
+@pytest.mark.parametrize("folder", ["data/", "data/constants/", ""])
+def test_a_pickle_of_torch_makes_nothing_raw_that_is_unpickled(exported, folder):
+    """The records of another saved object in the same archive are no cover."""
+    key, size = "opaque_obj_0", len(PAYLOAD)
+    storage = b"\x80\x02(X\x07\0\0\0storagectorch\nByteStorage\nX\x0c\0\0\0" + key.encode()
+    cover = storage + b"X\x03\0\0\0cpuK" + bytes([size]) + b"tQ."
+    changes = {f"data/constants/{key}": PAYLOAD, f"{folder}constants.pkl": cover}
+    assert "TK-SCAN-010" in rules(rewritten(exported, changes))
+
+
 def test_machine_code_is_told(exported):
     library = b"\x7fELF" + bytes(200)
     found = rules(rewritten(exported, {"data/aotinductor/model/kernel.so": library}))

@@ -234,6 +234,22 @@ def test_a_bomb_is_not_unpacked():
     assert "TK-SCAN-033" in {issue.rule for issue in report.issues}
 
 
+def test_members_on_top_of_each_other_take_no_more_time_than_the_file_is_long():
+    first = Record(b"a", PAYLOAD + bytes(1 << 20))
+    others = [replace(first, name=b"%d" % n, offset=0, data=b"") for n in range(3000)]
+    size = len(first.data)
+    others = [replace(one, packed=size, size=size) for one in others]
+    report = scan.data(archive(first, *others), "x.zip")
+    assert report.verdict is Verdict.DANGEROUS
+    assert "TK-SCAN-033" in {issue.rule for issue in report.issues}
+
+
+def test_many_end_records_take_no_time():
+    records = [Record(b"%d" % n, b"", local={"name": b"x"}) for n in range(2000)]
+    report = scan.data(archive(*records) + b"PK\5\6" * 16_000 + bytes(22), "x.zip")
+    assert report.verdict is Verdict.MALFORMED
+
+
 def test_a_member_that_grows_beyond_its_size_is_malformed():
     data = archive(Record(b"a/x.pkl", PLAIN + bytes(5000), method=8, size=4))
     assert "TK-SCAN-030" in rules(data)

@@ -14,14 +14,16 @@ from typing import Any, Final
 
 from torchkeep.scan import zip as archives
 from torchkeep.scan.formats import zips
+from torchkeep.scan.formats.torch_zip import fold
 from torchkeep.scan.job import Job, Readable
 from torchkeep.scan.tensors import Storage, Tensor
 from torchkeep.scan.verdict import Verdict
 from torchkeep.scan.zip import Member
 
-_FORMAT: Final = re.compile(r"(.*/)?archive_format", re.IGNORECASE | re.DOTALL)
-_LIST: Final = re.compile(r"data/(weights|constants)/[^/]*_config\.json", re.DOTALL)
-_MODEL: Final = re.compile(r"models/[^/]*\.json", re.DOTALL)
+_FORMAT: Final = re.compile(r"([^/]*/)archive_format", re.IGNORECASE)
+# As torch finds them: names of records are told apart without regard to case.
+_LIST: Final = re.compile(r"data/(weights|constants)/.*\.json", re.DOTALL)
+_MODEL: Final = re.compile(r"models/.*\.json", re.DOTALL)
 _PICKLED: Final = re.compile(r"data/(sample_inputs/.*|constants/(custom|opaque)_obj_.*)", re.DOTALL)
 _SMALL: Final = {
     "archive_format": re.compile(rb"pt2\n?"),
@@ -66,10 +68,10 @@ def look(
     job: Job, source: Readable, members: list[Member], member: str, depth: int
 ) -> list[Member]:
     """Scan exported programs in an archive; returns the members that belong to none."""
-    roots = {match[1] or "" for found in members if (match := _FORMAT.fullmatch(found.name))}
-    for root in sorted(roots, key=len, reverse=True):
-        mine = [found for found in members if found.name.startswith(root)]
-        members = [found for found in members if not found.name.startswith(root)]
+    roots = {fold(match[1]) for found in members if (match := _FORMAT.fullmatch(found.name))}
+    for root in sorted(roots):
+        mine = [found for found in members if fold(found.name).startswith(root)]
+        members = [found for found in members if not fold(found.name).startswith(root)]
         _program(job, source, mine, root, member, depth)
     return members
 
@@ -79,7 +81,7 @@ def _program(
 ) -> None:
     raw = _raw(job, source, members, root, member)
     for found in members:
-        record = found.name[len(root) :]
+        record = fold(found.name)[len(root) :]
         if record in raw and not found.method and not found.encrypted:
             _check_size(job, zips.inside(member, found.name), found, raw[record])
             continue
@@ -132,9 +134,9 @@ def _raw(
     raw: dict[str, list[Any]] = {}
     pickled: set[str] = set()
     for found in members:
-        if match := _LIST.fullmatch(found.name[len(root) :]):
+        if match := _LIST.fullmatch(fold(found.name)[len(root) :]):
             for entry in _entries(_json(job, source, found, member)):
-                path = f"data/{match[1]}/{entry.get('path_name')}"
+                path = fold(f"data/{match[1]}/{entry.get('path_name')}")
                 raw.setdefault(path, []).append(entry.get("tensor_meta"))
                 if entry.get("use_pickle"):
                     pickled.add(path)

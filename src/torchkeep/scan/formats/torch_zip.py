@@ -18,7 +18,9 @@ from torchkeep.scan.tensors import Recorder, Storage
 from torchkeep.scan.verdict import Verdict
 from torchkeep.scan.zip import Member
 
-_DATA: Final = re.compile(r"(.*/)?(?:data|constants)\.pkl", re.IGNORECASE | re.DOTALL)
+# Torch looks in one folder at the top of the archive. Deeper ones would let a record be called raw
+# here that another loader (torch.export) unpickles.
+_DATA: Final = re.compile(r"([^/]*/)(?:data|constants)\.pkl", re.IGNORECASE)
 _KEY: Final = re.compile(r"\w{1,64}", re.ASCII)
 _SHARED: Final = re.compile(r"(?:data|constants|bytecode)/\w{1,64}", re.ASCII)
 _STORAGES: Final = ("data/", "constants/", "bytecode/")
@@ -68,18 +70,23 @@ def look(
     job: Job, source: Readable, members: list[Member], member: str, depth: int
 ) -> list[Member]:
     """Scan the objects that torch saved in an archive; returns the members that belong to none."""
-    roots = {match[1] or "" for found in members if (match := _DATA.fullmatch(found.name))}
-    # Of folders within each other the inner one has its own pickle: it is scanned for itself.
-    for root in sorted(roots, key=len, reverse=True):
+    roots = {fold(match[1]) for found in members if (match := _DATA.fullmatch(found.name))}
+    for root in sorted(roots):
         saved = _Saved(job, source, root, member, depth)
         rest = []
         for found in members:
-            if found.name.lower().startswith(root.lower()):
-                saved.records.setdefault(found.name[len(root) :].lower(), []).append(found)
+            name = fold(found.name)
+            if name.startswith(root):
+                saved.records.setdefault(name[len(root) :], []).append(found)
             else:
                 rest.append(found)
         members = rest + _scan(saved)
     return members
+
+
+def fold(name: str) -> str:
+    """A name as torch compares it: without regard to the case of ASCII letters."""
+    return name.lower() if name.isascii() else name.encode("utf-8", "replace").lower().decode()
 
 
 def _scan(saved: _Saved) -> list[Member]:
@@ -159,7 +166,7 @@ def _check_storages(saved: _Saved, record: str, storages: Iterable[Storage]) -> 
     for storage in storages:
         key = storage.key
         path = key if _SHARED.fullmatch(key) else folder + key
-        found = saved.records.get(path.lower(), [])
+        found = saved.records.get(fold(path), [])
         if not found and folder == "bytecode/":
             path = f"constants/{key}"
             found = saved.records.get(path, [])
@@ -168,7 +175,7 @@ def _check_storages(saved: _Saved, record: str, storages: Iterable[Storage]) -> 
             saved.job.issue(42, Verdict.MALFORMED, "storage-missing", member=name, key=path[:80])
             continue
         if _KEY.fullmatch(key) or _SHARED.fullmatch(key):
-            saved.referenced.add(path.lower())
+            saved.referenced.add(fold(path))
         for reading in found:
             if reading.size != storage.size:
                 saved.job.issue(

@@ -21,6 +21,8 @@ _NATIVE: Final = (
     b"\x50\xed\x55\xba",  # kernels of CUDA
 )  # fmt: skip
 _MOST_RATIO: Final = 200
+_MOST_PROBLEMS: Final = 50  # that are told of one archive
+_MOST_OVERLAP: Final = 3  # how often a byte may be scanned, over all members
 _FREE: Final = 64 << 20  # bytes that may come out whatever went in
 
 
@@ -36,7 +38,7 @@ def _look(job: Job, source: Readable, member: str, depth: int) -> None:
 
     archive = archives.read(source)
     _note_problems(job, archive, member)
-    members = _files(job, archive, member)
+    members = _files(job, archive, member, source.size)
     members = torch_zip.look(job, source, members, member, depth)
     members = pt2.look(job, source, members, member, depth)
     for found in members:
@@ -68,6 +70,9 @@ def into(
         head = content.read(0, min(4, content.size))
         if head.startswith(_NATIVE) and content.size > 64:
             job.issue(46, Verdict.NEEDS_REVIEW, "native-code", member=name)
+            other = trial(job)
+            dispatch.look(other, content, name, depth + 1)
+            keep(job, other)
             return
         seen = dispatch.look(job, content, name, depth + 1)
         suffix = PurePosixPath(found.name).suffix.lower()
@@ -96,7 +101,7 @@ def may_open(job: Job, found: Member, name: str) -> bool:
 
 
 def _note_problems(job: Job, archive: Archive, member: str) -> None:
-    for problem in archive.problems:
+    for problem in archive.problems[:_MOST_PROBLEMS]:
         job.issue(
             30,
             Verdict.MALFORMED,
@@ -107,10 +112,14 @@ def _note_problems(job: Job, archive: Archive, member: str) -> None:
         )
 
 
-def _files(job: Job, archive: Archive, member: str) -> list[Member]:
+def _files(job: Job, archive: Archive, member: str, size: int) -> list[Member]:
     """The members that are files; names that lead out of a folder are noted."""
-    files = []
-    for found in archive.members:
+    files, left = [], _MOST_OVERLAP * size
+    for found in dict.fromkeys(archive.members):
+        left -= found.packed
+        if left < 0:
+            job.issue(33, Verdict.MALFORMED, "over-budget", member=inside(member, found.name))
+            break
         if _leaves(found.name):
             name = inside(member, found.name)
             job.issue(36, Verdict.MALFORMED, "path-outside", member=name)

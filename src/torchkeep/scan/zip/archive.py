@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from torchkeep.scan.job import Readable
@@ -28,6 +30,7 @@ from torchkeep.scan.zip.local import (
 from torchkeep.scan.zip.walk import walk
 
 _UTF8: Final = 0x800
+_MOST_ENDS: Final = 64  # end records that are looked at
 
 
 class Member(NamedTuple):
@@ -172,12 +175,19 @@ def _others(
     yield from last.directories[1:]
     if not records:
         return
-    inside = [(member.data, member.data + member.packed) for member in archive.members]
-    loose = [at for at in records if not any(start <= at < end for start, end in inside)]
+    loose = _outside(archive.members, records[:_MOST_ENDS])
     if loose:
         archive.note("zip-two-ends", "", loose[0])
     for at in loose[:4]:
         yield from ending(source, at).directories
+
+
+def _outside(members: list[Member], places: list[int]) -> list[int]:
+    """Those of ``places`` that lie in no member."""
+    spans = sorted((member.data, member.data + member.packed) for member in members)
+    starts = [start for start, _ in spans]
+    ends = list(accumulate((end for _, end in spans), max))
+    return [at for at in places if not (n := bisect_right(starts, at)) or ends[n - 1] <= at]
 
 
 def _readings(archive: Archive, window: Window, entry: Entry) -> list[Member]:

@@ -8,7 +8,7 @@ from typing import Final
 from torchkeep.scan.job import Readable
 from torchkeep.scan.zip.local import MAGIC, Local, Window, local
 
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 1 << 16
 _LONGEST: Final = 1 << 28  # bytes that are searched
 _MOST: Final = 10_000
 
