@@ -88,7 +88,9 @@ def _argument(rng: random.Random, code: int) -> bytes:
 
 
 _CODES = bytes(
-    b"(.0 1 2 F G I J K L M N P Q R S T U V X a b c d e } g h i j ] l o ) p q r s t u".replace(b" ", b"")
+    b"(.0 1 2 F G I J K L M N P Q R S T U V X a b c d e } g h i j ] l o ) p q r s t u".replace(
+        b" ", b""
+    )
 ) + bytes(range(0x80, 0x99))
 _USEFUL = b"(N]}):Kqhct\x85\x86\x87R\x81bseau\x8f\x90\x91\x93\x8c\x940".replace(b":", b"")
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-_CHILD = r'''
+_CHILD = r"""
 import io, json, pickle, resource, struct, sys, _compat_pickle
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
@@ -49,7 +49,7 @@ while head := inp.read(4):
     line = json.dumps([error, data.tell(), unpickler.names], default=str).encode()
     out.write(struct.pack("<I", len(line)) + line)
     out.flush()
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -99,5 +99,3 @@ class Unpickler:
             self.stop()
             return Seen("died", 0, [])
         return Seen(*json.loads(line))
-
-

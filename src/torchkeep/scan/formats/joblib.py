@@ -84,6 +84,7 @@ def _pass_by(job: Job, machine: Machine, made: Made, member: str, depth: int) ->
     if machine.frame_end > machine.offset:
         # joblib reads the array from the file, behind the frame, and not from here.
         raise _Odd("lies inside of a frame")
+    machine.leave_frame()
     shape = _shape(state.get("shape"))
     size = itemsize(state.get("dtype"))
     if size is None:
