@@ -225,3 +225,21 @@ def test_any_field_may_lie(data):
     verdict = scanned(built)
     if reachable(built):
         assert verdict in (Verdict.DANGEROUS, Verdict.MALFORMED, Verdict.NEEDS_REVIEW)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_code_of_a_package_is_told(tmp_path):
+    torch = pytest.importorskip("torch")
+    package = pytest.importorskip("torch.package")
+    with package.PackageExporter(tmp_path / "model.pt") as exporter:
+        exporter.save_source_string("code", "x = 1\n")
+        exporter.save_pickle("model", "model.pkl", {"w": torch.ones(3)})
+    report = scan.file(tmp_path / "model.pt")
+    assert report.verdict is Verdict.NEEDS_REVIEW
+    assert "TK-SCAN-048" in {issue.rule for issue in report.issues}
+
+
+def test_code_of_a_served_model_is_told():
+    records = [Record(b"MAR-INF/MANIFEST.json", b"{}"), Record(b"handler.py", b"x = 1\n")]
+    report = scan.data(archive(*records), "model.mar")
+    assert [issue.rule for issue in report.issues] == ["TK-SCAN-048"]

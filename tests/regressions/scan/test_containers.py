@@ -244,6 +244,12 @@ def test_members_on_top_of_each_other_take_no_more_time_than_the_file_is_long():
     assert "TK-SCAN-033" in {issue.rule for issue in report.issues}
 
 
+def test_a_letter_that_grows_when_it_is_made_small():
+    code = Record("İ/code/İ.py".encode(), b"class M(Module):\n  pass\n")
+    data = archive(Record("İ/data.pkl".encode(), PAYLOAD), code)
+    assert "TK-SCAN-010" in rules(data)
+
+
 def test_many_end_records_take_no_time():
     records = [Record(b"%d" % n, b"", local={"name": b"x"}) for n in range(2000)]
     report = scan.data(archive(*records) + b"PK\5\6" * 16_000 + bytes(22), "x.zip")

@@ -77,7 +77,8 @@ def look(
         for reading in found:
             text = _text(job, source, reading, name(record))
             check_code(job, text, name(record))
-            path = reading.name[reading.name.lower().rindex(record) + len("code/") : -len(".py")]
+            path = reading.name[len(reading.name) - len(record) :].removesuffix(".py")
+            path = path[len("code/") :]
             for cls in _CLASS.findall(text):
                 grants[path.replace("/", "."), cls] = Grant(Use.CLASS, state=True)
     if "constants.pkl" not in records or not grants:  # to torch.load it is no TorchScript

@@ -1,4 +1,9 @@
-"""Zip archives: each member that some reader can reach, and where readers do not agree."""
+"""Zip archives: each member that some reader can reach, and where readers do not agree.
+
+Members are scanned by their content. The storages that a pickle of torch names are numbers,
+whatever they begin with: they are not read, so their checksum is not looked at; nor is that of any
+other member of more than 64 MiB that is not compressed.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,7 @@ from torchkeep.scan.verdict import FileReport, Issue, Verdict
 from torchkeep.scan.zip import Archive, Member
 
 _PICKLES: Final = frozenset({".pkl", ".pickle", ".p", ".pk", ".dill", ".joblib"})
+_PACKAGE: Final = re.compile(r"[^/]*/\.data/(extern_modules|python_version)|mar-inf/manifest\.json")
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 _NATIVE: Final = (
     b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe",
@@ -39,6 +45,7 @@ def _look(job: Job, source: Readable, member: str, depth: int) -> None:
     archive = archives.read(source)
     _note_problems(job, archive, member)
     members = _files(job, archive, member, source.size)
+    _note_code(job, members, member)
     members = torch_zip.look(job, source, members, member, depth)
     members = pt2.look(job, source, members, member, depth)
     for found in members:
@@ -126,6 +133,17 @@ def _files(job: Job, archive: Archive, member: str, size: int) -> list[Member]:
         if found.packed or found.size or not found.name.endswith("/"):
             files.append(found)
     return files
+
+
+def _note_code(job: Job, members: list[Member], member: str) -> None:
+    """Note Python code that whoever loads the archive runs: torch.package, TorchServe."""
+    names = [found.name.lower() for found in members]
+    if not any(_PACKAGE.fullmatch(name) for name in names):
+        return
+    for name in names:
+        if name.endswith((".py", ".pyc")):
+            job.issue(48, Verdict.NEEDS_REVIEW, "package-code", member=inside(member, name))
+            return
 
 
 def _leaves(name: str) -> bool:
