@@ -86,6 +86,7 @@ class _Wrapper:
     prefix: str
     place: int = 0  # of the id among the arguments
     hands_on: bool = True  # the values too
+    own: frozenset[str] = frozenset()  # arguments that it takes for itself, which are no values
 
 
 def _wrappers(modules) -> tuple[dict[str, _Wrapper], set[ast.Call]]:
@@ -104,7 +105,12 @@ def _wrappers(modules) -> tuple[dict[str, _Wrapper], set[ast.Call]]:
                 if variable in names and call not in inner:
                     via = known[_name(call)]
                     hands_on = via.hands_on and function.args.kwarg is not None
-                    wrapper = _Wrapper(via.prefix + prefix, names.index(variable), hands_on)
+                    own = via.own | {
+                        a.arg for a in (*function.args.args, *function.args.kwonlyargs)
+                    }
+                    wrapper = _Wrapper(
+                        via.prefix + prefix, names.index(variable), hands_on, frozenset(own)
+                    )
                     known.setdefault(function.name, wrapper)
                     inner.add(call)
                     grown = True
@@ -139,6 +145,7 @@ def _take(out: Uses, place: str, call: ast.Call, said: ast.expr, wrapper: _Wrapp
         isinstance(choice, ast.Constant) and isinstance(choice.value, str) for choice in choices
     ):
         values = {keyword.arg for keyword in call.keywords} if wrapper.hands_on else set()
+        values -= wrapper.own
         ids = tuple(wrapper.prefix + choice.value for choice in choices)
         out.calls.append((place, ids, None if None in values else values))
         return

@@ -8,7 +8,8 @@ import struct
 NAMES = [
     ("os", "system"), ("builtins", "eval"), ("collections", "OrderedDict"), ("torch", "float32"),
     ("numpy", "dtype"), ("builtins", "set"), ("nowhere", "thing"), ("a.b", "c.d"),
-    ("__builtin__", "xrange"), ("copy_reg", "_reconstructor"), ("torch._utils", "_rebuild_tensor_v2"),
+    ("__builtin__", "xrange"), ("copy_reg", "_reconstructor"),
+    ("torch._utils", "_rebuild_tensor_v2"),
 ]  # fmt: skip
 
 

@@ -87,10 +87,13 @@ BAD_TEMPLATES = [
     "{{ self._TemplateReference__context.cycler.__init__.__globals__.os.popen('id').read() }}",
     "{{ cycler.__init__.__globals__.os }}", "{{ lipsum['x'] }}", "{{ ''|attr('x') }}",
     "{{ ''['\\x5f\\x5fclass\\x5f\\x5f'] }}", "{{ x['_' ~ '_class__'] }}", "{{ x['__' + y] }}",
-    "{{ '{0.__class__}'.format(x) }}", "{{ {'a': {'b': 1}} .__class__ }}", "{{ ()|map('attr', x) }}",
+    "{{ '{0.__class__}'.format(x) }}", "{{ {'a': {'b': 1}} .__class__ }}",
+    "{{ ()|map('attr', x) }}",
     "{{ x[['_', '_', 'class', '_', '_']|join] }}", "{%- set a = '__' %}", "{{ self['x'] }}",
-    "{% import 'os' as o %}", "{{ namespace.__init__ }}", "{{- x.__class__ -}}", "{%+ if x.__a__ %}",
-    "{# #}{{ x.__class__ }}", "{{ \"}}\" ~ x.__class__ }}", "{% raw %}{% endraw %}{{ x.__class__ }}",
+    "{% import 'os' as o %}", "{{ namespace.__init__ }}", "{{- x.__class__ -}}",
+    "{%+ if x.__a__ %}",
+    "{# #}{{ x.__class__ }}", "{{ \"}}\" ~ x.__class__ }}",
+    "{% raw %}{% endraw %}{{ x.__class__ }}",
 ]  # fmt: skip
 
 

@@ -16,16 +16,60 @@ from doubles.streams import WAYS, call, name, text
 from torchkeep.scan.pickle.policy import Tier
 from torchkeep.scan.verdict import Verdict
 
-GADGETS = ["os.system", "posix.system", "nt.system", "subprocess.Popen", "subprocess.check_output", "subprocess.run", "builtins.eval", "builtins.exec", "builtins.compile", "builtins.__import__", "builtins.open", "builtins.getattr", "builtins.apply", "__builtin__.eval", "__builtin__.file", "pty.spawn", "runpy.run_path", "runpy._run_code", "code.InteractiveInterpreter", "codeop.compile_command", "codecs.open", "io.open", "io.FileIO", "io.open_code", "_io.open", "importlib.import_module", "importlib.__import__", "imp.load_source", "pkgutil.resolve_name", "pip.main", "pip._internal.main", "pip._internal.cli.main.main", "setuptools.sandbox.run_setup", "distutils.spawn.spawn", "distutils.file_util.copy_file", "ensurepip.bootstrap", "venv.create", "timeit.timeit", "timeit.repeat", "cProfile.run", "cProfile.runctx", "profile.run", "profile.Profile.runctx", "trace.Trace", "pdb.run", "bdb.Bdb", "doctest.debug_script", "unittest.main", "pydoc.locate", "pydoc.pipepager", "idlelib.pyshell.ModifiedInterpreter", "idlelib.run.Executive", "idlelib.autocomplete.AutoComplete", "idlelib.calltip.Calltip", "idlelib.debugobj.ObjectTreeItem", "lib2to3.pgen2.grammar.Grammar.loads", "operator.methodcaller", "operator.attrgetter", "_operator.methodcaller", "functools.partial", "functools.reduce", "itertools.starmap", "marshal.loads", "marshal.load", "types.FunctionType", "types.CodeType", "ctypes.CDLL", "ctypes.cdll", "_ctypes.dlopen", "cffi.FFI", "webbrowser.open", "antigravity.geohash", "socket.socket", "socket.create_connection", "ssl.get_server_certificate", "http.client.HTTPSConnection", "urllib.request.urlopen", "urllib.request.urlretrieve", "requests.get", "ftplib.FTP", "smtplib.SMTP", "telnetlib.Telnet", "poplib.POP3", "imaplib.IMAP4_stream", "nntplib.NNTP", "xmlrpc.client.ServerProxy", "asyncio.unix_events._UnixSubprocessTransport", "asyncio.create_subprocess_shell", "multiprocessing.spawn.spawn_main", "multiprocessing.util.spawnv_passfds", "_posixsubprocess.fork_exec", "concurrent.futures.ThreadPoolExecutor", "threading.Thread", "signal.signal", "shutil.rmtree", "shutil.move", "tempfile.mktemp", "glob.glob", "fileinput.input", "pathlib.Path.write_text", "sqlite3.connect", "shelve.open", "dbm.open", "pickle.loads", "pickle.load", "_pickle.loads", "dill.loads", "cloudpickle.loads", "joblib.load", "yaml.unsafe_load", "jsonpickle.decode", "logging.config.listen", "logging.config.fileConfig", "logging.FileHandler", "weakref.finalize", "atexit.register", "gc.get_objects", "inspect.getattr_static", "sys.setprofile", "sys.modules", "linecache.getlines", "platform.popen", "_osx_support._read_output", "uuid._get_command_stdout", "_pyrepl.pager.pipe_pager", "getpass.getpass", "cmd.Cmd", "readline.read_init_file", "rlcompleter.Completer", "tkinter.Tk", "turtle.Screen", "aifc.open", "zipimport.zipimporter", "site.addsitedir", "numpy.f2py.crackfortran.getlincoef", "numpy.f2py.compile", "numpy.testing._private.utils.runstring", "numpy.load", "numpy.fromfile", "numpy.memmap", "numpy.loadtxt", "numpy.ndarray.tofile", "numpy.vectorize", "torch.load", "torch.hub.load", "torch.jit.load", "torch.utils.cpp_extension.load_inline", "torch._dynamo.guards.GuardBuilder.get", "torch.fx.experimental.symbolic_shapes.ShapeEnv", "torch.utils.bottleneck.__main__.run_autograd_prof", "torch.utils.collect_env.run", "torch.utils._config_module.ConfigModule.load_config", "torch.distributed.rpc.rpc_sync", "torch._inductor.codecache.compile_file", "torch.package.PackageImporter", "torch.ops.load_library", "torch.serialization.load", "torch.utils.data.datapipes.utils.decoder.basichandlers", "torch.testing._internal.common_utils.run_tests", "torch.jit.unsupported_tensor_ops.execWrapper", "pandas.read_pickle", "pandas.eval", "pandas.io.pickle.read_pickle", "scipy.io.loadmat", "sklearn.datasets.fetch_openml", "keras.models.load_model", "tensorflow.io.read_file", "jinja2.Template", "ipython.embed", "IPython.start_ipython", "psutil.Popen", "paramiko.SSHClient", "fabric.Connection", "execnet.makegateway", "random._os.system"]  # fmt: skip
+CALLABLES = """
+os.system posix.system nt.system subprocess.Popen subprocess.check_output subprocess.run
+builtins.eval builtins.exec builtins.compile builtins.__import__ builtins.open builtins.getattr
+builtins.apply __builtin__.eval __builtin__.file pty.spawn runpy.run_path runpy._run_code
+code.InteractiveInterpreter codeop.compile_command codecs.open io.open io.FileIO io.open_code
+_io.open importlib.import_module importlib.__import__ imp.load_source pkgutil.resolve_name
+pip.main pip._internal.main pip._internal.cli.main.main setuptools.sandbox.run_setup
+distutils.spawn.spawn distutils.file_util.copy_file ensurepip.bootstrap venv.create timeit.timeit
+timeit.repeat cProfile.run cProfile.runctx profile.run profile.Profile.runctx trace.Trace pdb.run
+bdb.Bdb doctest.debug_script unittest.main pydoc.locate pydoc.pipepager
+idlelib.pyshell.ModifiedInterpreter idlelib.run.Executive idlelib.autocomplete.AutoComplete
+idlelib.calltip.Calltip idlelib.debugobj.ObjectTreeItem lib2to3.pgen2.grammar.Grammar.loads
+operator.methodcaller operator.attrgetter _operator.methodcaller functools.partial
+functools.reduce itertools.starmap marshal.loads marshal.load types.FunctionType types.CodeType
+ctypes.CDLL ctypes.cdll _ctypes.dlopen cffi.FFI webbrowser.open antigravity.geohash socket.socket
+socket.create_connection ssl.get_server_certificate http.client.HTTPSConnection
+urllib.request.urlopen urllib.request.urlretrieve requests.get ftplib.FTP smtplib.SMTP
+telnetlib.Telnet poplib.POP3 imaplib.IMAP4_stream nntplib.NNTP xmlrpc.client.ServerProxy
+asyncio.unix_events._UnixSubprocessTransport asyncio.create_subprocess_shell
+multiprocessing.spawn.spawn_main multiprocessing.util.spawnv_passfds _posixsubprocess.fork_exec
+concurrent.futures.ThreadPoolExecutor threading.Thread signal.signal shutil.rmtree shutil.move
+tempfile.mktemp glob.glob fileinput.input pathlib.Path.write_text sqlite3.connect shelve.open
+dbm.open pickle.loads pickle.load _pickle.loads dill.loads cloudpickle.loads joblib.load
+yaml.unsafe_load jsonpickle.decode logging.config.listen logging.config.fileConfig
+logging.FileHandler weakref.finalize atexit.register gc.get_objects inspect.getattr_static
+sys.setprofile sys.modules linecache.getlines platform.popen _osx_support._read_output
+uuid._get_command_stdout _pyrepl.pager.pipe_pager getpass.getpass cmd.Cmd readline.read_init_file
+rlcompleter.Completer tkinter.Tk turtle.Screen aifc.open zipimport.zipimporter site.addsitedir
+numpy.f2py.crackfortran.getlincoef numpy.f2py.compile numpy.testing._private.utils.runstring
+numpy.load numpy.fromfile numpy.memmap numpy.loadtxt numpy.ndarray.tofile numpy.vectorize
+torch.load torch.hub.load torch.jit.load torch.utils.cpp_extension.load_inline
+torch._dynamo.guards.GuardBuilder.get torch.fx.experimental.symbolic_shapes.ShapeEnv
+torch.utils.bottleneck.__main__.run_autograd_prof torch.utils.collect_env.run
+torch.utils._config_module.ConfigModule.load_config torch.distributed.rpc.rpc_sync
+torch._inductor.codecache.compile_file torch.package.PackageImporter torch.ops.load_library
+torch.serialization.load torch.utils.data.datapipes.utils.decoder.basichandlers
+torch.testing._internal.common_utils.run_tests torch.jit.unsupported_tensor_ops.execWrapper
+pandas.read_pickle pandas.eval pandas.io.pickle.read_pickle scipy.io.loadmat
+sklearn.datasets.fetch_openml keras.models.load_model tensorflow.io.read_file jinja2.Template
+ipython.embed IPython.start_ipython psutil.Popen paramiko.SSHClient fabric.Connection
+execnet.makegateway random._os.system
+"""
+GADGETS = CALLABLES.split()
 # Names that stand on the list of names for what they are used for, and are no way out.
 DOTTED = [
     ("collections", "_sys.modules.get"), ("collections", "OrderedDict.__init__.__globals__"),
-    ("torch", "serialization.os.system"), ("numpy", "ndarray.tofile"), ("numpy", "load.__globals__"),
+    ("torch", "serialization.os.system"), ("numpy", "ndarray.tofile"),
+    ("numpy", "load.__globals__"),
     ("torch._utils", "_rebuild_tensor_v2.__globals__"), ("datetime", "sys.modules"),
     ("torch.nn.modules.module", "Module.__init__.__globals__"), ("sklearn.base", "os.system"),
     ("random", "_os.system"), ("functools", "partial.__call__"), ("copyreg", "sys.modules"),
     ("torch", "nn.Module"), ("collections", "OrderedDict.fromkeys"), ("builtins", "dict.get"),
-    ("builtins", "object.__subclasses__"), ("builtins", "str.format"), ("numpy", "dtype.newbyteorder"),
+    ("builtins", "object.__subclasses__"), ("builtins", "str.format"),
+    ("numpy", "dtype.newbyteorder"),
     ("argparse", "_sys.exit"), ("decimal", "Decimal.__class__"), ("uuid", "os.popen"),
 ]  # fmt: skip
 

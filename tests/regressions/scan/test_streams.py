@@ -104,8 +104,8 @@ def test_a_payload_in_a_tar(format):
 
 
 def test_long_names_are_what_they_are():
-    for format in FORMATS[:2]:
-        report = look(tar([("d" * 150 + "/ü.pkl", BAD)], format=format))
+    for kind in FORMATS[:2]:
+        report = look(tar([("d" * 150 + "/ü.pkl", BAD)], format=kind))
         assert report.issues[0].member == "d" * 150 + "/ü.pkl"
 
 

@@ -50,7 +50,7 @@ class _Checker:
         self._each(start, end, 0, {7: self._graph, 8: self._import, 25: self._function})
         for domain, offset in self._domains.items():
             if domain not in _DOMAINS and domain not in self._own:
-                self._issue(53, Verdict.NEEDS_REVIEW, "onnx-domain", offset, domain)
+                self._issue(53, Verdict.NEEDS_REVIEW, "onnx-domain", offset, name=domain[:200])
 
     def _each(
         self, start: int, end: int, depth: int, known: Mapping[int, Callable[[Field, int], None]]
@@ -88,7 +88,7 @@ class _Checker:
     def _operator(self, field: Field, depth: int) -> None:
         name = self._walker.text(field)
         if name in _PYTHON:
-            self._issue(53, Verdict.DANGEROUS, "onnx-python", field.start, name)
+            self._issue(53, Verdict.DANGEROUS, "onnx-python", field.start, name=name)
 
     def _attribute(self, field: Field, depth: int) -> None:
         known = {5: self._tensor, 6: self._graph, 10: self._tensor, 11: self._graph}
@@ -114,7 +114,7 @@ class _Checker:
         if key == "location" and value not in self._locations:
             self._locations.add(value)
             if leads_out(value) or value.startswith(("~", "file:")) or "\0" in value:
-                self._issue(52, Verdict.DANGEROUS, "onnx-leads-out", field.start, value)
+                self._issue(52, Verdict.DANGEROUS, "onnx-leads-out", field.start, name=value[:200])
 
-    def _issue(self, rule: int, verdict: Verdict, text: str, offset: int, name: str) -> None:
-        self._job.issue(rule, verdict, text, member=self._member, offset=offset, name=name[:200])
+    def _issue(self, rule: int, verdict: Verdict, text: str, offset: int, **args: str) -> None:
+        self._job.issue(rule, verdict, text, member=self._member, offset=offset, **args)

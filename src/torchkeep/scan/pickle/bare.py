@@ -53,6 +53,10 @@ class Bare(Machine):
         self.calls += isinstance(target, Global)
         super().build(target, state)
 
+    def persist(self, id: Any) -> Any:
+        """Nobody resolves an id in a file that does not even say that it is a pickle."""
+        raise Broken("an unpickler has nobody to ask for an object from outside")
+
 
 def is_bare(source: Readable, policy: Policy) -> bool:
     """Whether a file without the header of a pickle is one to an unpickler.
