@@ -20,7 +20,8 @@ _WINDOW: Final = 1 << 22
 _OVERLAP: Final = 1 << 12
 _LONGEST: Final = 32 << 20  # bytes of one text
 _MOST: Final = 1000
-_NAME: Final = re.compile(rb"model_config|layer_config")
+_NEAR: Final = 64  # characters before the end at which the JSON reader stumbles over a cut
+_NAMES: Final = (b"model_config", b"layer_config")
 _START: Final = re.compile(rb'\{\s*"[^"\x00-\x1f]{1,200}"\s*:')
 _CODE: Final = re.compile(rb'"(Lambda|__lambda__|TorchModuleWrapper)"')
 
@@ -30,7 +31,7 @@ def look(job: Job, source: Readable, member: str, depth: int) -> None:
     named = found = tried = past = 0
     code: tuple[int, str] | None = None
     for base, data in _windows(source):
-        named += len(_NAME.findall(data))
+        named += sum(data.count(name) for name in _NAMES)
         if code is None and (match := _CODE.search(data)):
             code = base + match.start(), match[1].decode()
         for match in _START.finditer(data):
@@ -67,8 +68,10 @@ def _json(source: Readable, start: int) -> tuple[Any, int]:
             value, end = decoder.raw_decode(text)
         except RecursionError:
             return None, 1
-        except ValueError:
-            if length == most:
+        except json.JSONDecodeError as error:
+            # Only a text that is cut by the end of what was read is worth reading further.
+            is_cut = error.msg.startswith("Unterminated") or len(text) - error.pos < _NEAR
+            if length == most or not is_cut:
                 return None, 1
         else:
             return value, end

@@ -1,0 +1,116 @@
+"""Scans files, folders, streams and URLs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import BinaryIO
+
+from torchkeep.core import progress, source, tree
+from torchkeep.core.errors import SourceError, UsageError
+from torchkeep.core.text import visible
+from torchkeep.scan import dispatch
+from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.pickle.policy import Policy, Tier
+from torchkeep.scan.verdict import FileReport, Report, Verdict
+
+Location = str | os.PathLike[str]
+
+
+def file(
+    location: Location, *, tier: Tier = Tier.MODULE, allowed: Policy | None = None
+) -> FileReport:
+    """Scan one file.
+
+    Args:
+        location: A path or a URL (:func:`torchkeep.core.source.open`).
+        tier: How much of a model may lie in a pickle.
+        allowed: Names that are allowed beside those of the tier.
+
+    Returns:
+        What is said about it; a file that cannot be read is ``not-scanned``.
+    """
+    try:
+        with source.open(location) as opened:
+            return _scan(opened, opened.name, tier, allowed)
+    except SourceError as error:
+        return _unread(os.fspath(location), error)
+
+
+def data(
+    content: bytes, name: str, *, tier: Tier = Tier.MODULE, allowed: Policy | None = None
+) -> FileReport:
+    """Scan bytes that are in memory; ``name`` is what to call them."""
+    return _scan(source.BytesSource(content, name), name, tier, allowed)
+
+
+def stream(
+    opened: BinaryIO, name: str, *, tier: Tier = Tier.MODULE, allowed: Policy | None = None
+) -> FileReport:
+    """Scan what a stream such as standard input gives; it is read to its end first."""
+    return data(opened.read(), name, tier=tier, allowed=allowed)
+
+
+def paths(
+    locations: Iterable[Location],
+    *,
+    exclude: Iterable[str] = (),
+    tier: Tier = Tier.MODULE,
+    allowed: Policy | None = None,
+) -> Report:
+    """Scan files, URLs, and every file below each folder.
+
+    Args:
+        locations: What to scan.
+        exclude: Shell patterns of paths below a folder that are left out.
+        tier: How much of a model may lie in a pickle.
+        allowed: Names that are allowed beside those of the tier.
+
+    Raises:
+        UsageError: One of the locations does not exist.
+    """
+    patterns = tuple(exclude)
+    found = [one for location in locations for one in _below(location, patterns)]
+    reports = [
+        one if isinstance(one, FileReport) else file(one, tier=tier, allowed=allowed)
+        for one in progress.track(found, "scanning", len(found))
+    ]
+    return Report(tuple(reports))
+
+
+def _scan(opened: Readable, name: str, tier: Tier, allowed: Policy | None) -> FileReport:
+    job = Job(FileReport(path=name), tier=tier, allowed=allowed or {})
+    try:
+        kinds = dispatch.look(job, opened)
+    except SourceError as error:
+        job.issue(60, Verdict.NOT_SCANNED, "unread", why=error.message)
+    else:
+        job.report.format = "+".join(kind.value for kind in kinds)
+    return job.report
+
+
+def _below(location: Location, patterns: tuple[str, ...]) -> Iterator[Location | FileReport]:
+    """The file itself, or all files below a folder; what cannot be looked at is a report."""
+    if isinstance(location, str) and "://" in location:
+        yield location
+        return
+    path = Path(location)
+    if not path.is_dir():
+        if not path.exists():
+            raise UsageError(f"{visible(str(path))} does not exist", next="check the name")
+        yield path
+        return
+    found = tree.walk(path)
+    for entry in found.files:
+        if not any(fnmatch(entry.path, pattern) for pattern in patterns):
+            yield path / entry.path
+    for name, reason in found.unreadable:
+        yield _unread(str(path / name), SourceError(reason))
+
+
+def _unread(name: str, error: SourceError) -> FileReport:
+    job = Job(FileReport(path=name))
+    job.issue(60, Verdict.NOT_SCANNED, "unread", why=error.message)
+    return job.report
