@@ -33,8 +33,9 @@ TAGS = re.findall(
 )
 ATTRIBUTES = re.findall(
     r"[\w-]+",
-    """lang charset name content http-equiv class id href scope colspan datetime role aria-hidden
-    aria-label data-rule data-state data-subject d x width height viewbox preserveaspectratio""",
+    """lang charset name content http-equiv class id href scope colspan datetime tabindex role
+    aria-hidden aria-label data-rule data-state data-subject d x width height viewbox
+    preserveaspectratio""",
 )
 
 
@@ -208,6 +209,12 @@ def test_a_name_with_hidden_characters_gets_no_command():
     said = [word for word in page.words if word.startswith("No command is printed")]
     assert len(said) == len(hidden)
     assert "torchkeep convert" not in page.text
+
+
+def test_what_scrolls_can_be_reached_with_the_keyboard():
+    page = render(reports.report([reports.finding("x" * 5000), reports.finding("short")]), "html")
+    assert re.findall(r'<b tabindex="0">(x+)</b>', page) == ["x" * 5000]
+    assert page.count("tabindex") == 1
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
