@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -51,39 +50,62 @@ class _Tree(click.Group):
                 )
 
 
-@click.command(cls=_Tree, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=_Tree, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, "-V", "--version", message="torchkeep %(version)s")
-def root() -> None:
+@click.pass_context
+def root(context: click.Context) -> int:
     """Keep PyTorch models and the data behind them safe, and prove it.
 
     The loop: torchkeep audit, run the command that a row names, audit again.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        return 2
+    return 0
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit status. A user's mistake never ends in a traceback."""
+    output.prepare()
+    try:
+        status = _call(arguments)
+        output.flush()
+    except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
+        output.abandon()
+        return 141
+    except OSError as error:  # standard output itself: a full disk, say
+        output.abandon()
+        return output.failure(_refused(error), as_json=False)
+    return status
+
+
+def _call(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         status: Any = root.main(list(arguments), prog_name="torchkeep", standalone_mode=False)
-        sys.stdout.flush()
+        return int(status or 0)
     except TorchkeepError as error:
         return output.failure(error, as_json=as_json)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return 2
     except click.ClickException as error:
         return output.failure(output.from_click(error), as_json=as_json)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        output.note("interrupted")
         return 130
-    except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except Exception as error:  # a bug of ours: say so in one line, with the way to see more
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # the machine's refusal, or a bug of ours: one line, and how to see
         if os.environ.get("TORCHKEEP_DEBUG"):
             traceback.print_exc()
-        return output.failure(_bug(error), as_json=as_json)
-    return int(status or 0)
+        reason = _refused(error) if isinstance(error, OSError) else _bug(error)
+        return output.failure(reason, as_json=as_json)
+
+
+def _refused(error: OSError) -> Internal:
+    name = f"{error.filename}: " if error.filename is not None else ""
+    reason = error.strerror or type(error).__name__
+    return Internal(f"{name}{reason}", next="check the path and its disk, then run it again")
 
 
 def _bug(error: Exception) -> Internal:
