@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
@@ -218,6 +218,12 @@ def test_the_invocation_says_how_it_ended(states, successful, code):
     (invocation,) = found["invocations"]
     assert (invocation["executionSuccessful"], invocation["exitCode"]) == (successful, code)
     assert len(invocation["toolExecutionNotifications"]) == (not successful)
+
+
+def test_the_time_is_utc():
+    there = timezone(timedelta(hours=8))
+    report = reports.report([], finished=datetime(2026, 8, 15, 1, 30, 0, 999999, tzinfo=there))
+    assert read(report)["invocations"][0]["endTimeUtc"] == "2026-08-14T17:30:00.999Z"
 
 
 def test_a_rule_that_crashes_is_a_notification(tmp_path):

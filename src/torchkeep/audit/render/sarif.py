@@ -15,13 +15,12 @@ from datetime import UTC
 from typing import Any, Final
 from urllib.parse import quote
 
-from torchkeep.audit.render.sections import written
 from torchkeep.audit.report import Report
 from torchkeep.core.finding import Finding, Location, State, encodable
 from torchkeep.core.items import BY_KEY
 from torchkeep.core.messages import message
 from torchkeep.core.project import FILE
-from torchkeep.core.rule import Rule
+from torchkeep.core.rule import SECTIONS, Rule
 from torchkeep.core.statement import REPOSITORY
 from torchkeep.core.text import visible
 
@@ -64,13 +63,12 @@ def render(report: Report, _language: str = "en") -> str:
         "properties": facts,
     }
     document = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
-    text = json.dumps(document, indent=2, allow_nan=False)
-    return text.replace("\x7f", "\\u007f")  # the one control character that JSON lets through
+    return json.dumps(document, indent=2, allow_nan=False)
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
-    texts = written(rule, "en")
-    title = texts.pop("title", rule.id)
+    texts = {name: found.text() for name in SECTIONS if (found := rule.text(name))}
+    title = texts.pop("title", "") or rule.id
     descriptor: dict[str, Any] = {
         "id": rule.id,
         "shortDescription": {"text": _plain(title)},
