@@ -19,6 +19,7 @@ def db_location(request, tmp_path: Path) -> str:
         return str(tmp_path / "keep.db")
     return request.getfixturevalue("postgres_url")
 
+
 # A bounded share in `make test`, long counts in `make soak`; machines differ too much for deadlines.
 settings.register_profile("share", deadline=None)
 settings.register_profile("soak", deadline=None, max_examples=20_000)
