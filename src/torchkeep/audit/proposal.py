@@ -47,7 +47,7 @@ def propose(root: Path, language: str = "en") -> str:
     builders = list(_builders(root, names))
     blocks = [
         f"# {_say('head', language)}",
-        f"[project]\nname = {_quoted(root.resolve().name or 'project')}",
+        f"[project]\nname = {_quoted(root.resolve().name.strip() or 'project')}",
         *(_model(name, path, builders, language) for name, path in _named(weights)),
         *([] if weights else [_no_model(language)]),
         *(f"[data.{name}]\npath = {_quoted(path)}" for name, path in _named(tables)),
@@ -117,11 +117,11 @@ def _named(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
 def _builders(root: Path, names: Iterable[str]) -> Iterator[str]:
     """Top-level functions that look as if they return a module, as import paths."""
     for name in names:
+        if not re.fullmatch(r"([^/.]+/)*[^/.]+\.py", name):
+            continue
         module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        if name.endswith(".py") and re.match(IMPORT_PATH, f"{module}:build"):
-            for function in _functions(root / name):
-                if re.match(IMPORT_PATH, f"{module}:{function}"):
-                    yield f"{module}:{function}"
+        paths = (f"{module}:{function}" for function in _functions(root / name))
+        yield from (path for path in paths if re.match(IMPORT_PATH, path))
 
 
 def _functions(path: Path) -> list[str]:

@@ -42,8 +42,8 @@ _FORMS: Final = {
     # Words that stand for a password, and hosts that are set aside for examples, are none.
     "url-password": (
         rb"://(?<=[A-Za-z0-9+.-]{3}://)[^\s:/@'\"<>{}$]{0,64}:"
-        rb"(?!(?:pass(?:word|wd)?|pwd|secret|[*x.]+)@)[^\s:/@'\"<>{}$]{3,256}"
-        rb"@(?!(?:[\w-]+\.)*example\.)[\w.-]+",
+        rb"(?!(?i:pass(?:word|wd)?|pwd|secret|[*x.]+)@)[^\s:/@'\"<>{}$]{3,256}"
+        rb"@(?!(?:[\w-]+\.)*(?:example\.|(?:example|invalid|test)(?![\w.-])))[\w.-]+",
     ),
 }
 KINDS: Final = tuple(_FORMS)
