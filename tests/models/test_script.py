@@ -124,6 +124,34 @@ def test_mapping_while_running(make, marker):
     assert marker.exists()
 
 
+HIDDEN = {
+    "spaces": "torch . save([input], PATH)",
+    "an alias": "myself = torch\n    myself.save([input], PATH)",
+    "self": "self = torch\n    self.save([input], PATH)",
+    "a string in pieces": 'getattr(torch, "sa" "ve")([input], PATH)',
+    "an escaped string": r'getattr(torch, "\163ave")([input], PATH)',
+}
+
+
+@pytest.mark.parametrize("code", HIDDEN.values(), ids=HIDDEN)
+def test_hidden_calls(make, repacked, marker, code):
+    """Every way that torch 2.13 was found to follow."""
+    plain = saved(torch.jit.script(nn.ReLU()))
+    record = "code/__torch__/torch/nn/modules/activation.py"
+    text = torch._C.PyTorchFileReader(io.BytesIO(plain)).get_record(record).decode()
+    head = text[: text.index("(self: ")]
+    code = code.replace("PATH", f'"{marker}"')
+    planted = f"{head}(self: __torch__.torch.nn.modules.activation.ReLU,\n    input: Tensor)"
+    planted += f" -> Tensor:\n    {code}\n    return input\n"
+    data = repacked(plain, {record: planted.encode()})
+    with pytest.raises(Refused, match=r"could do more than compute: (save|getattr) in"):
+        models.load(make('weights = "m.jit"', m__jit=data), "m")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.load(io.BytesIO(data))(torch.zeros(1))
+    assert marker.exists()
+
+
 CODE = {
     "torch.save(x, path)": "save",
     "torch .\n  save (x, path)": "save",
@@ -140,8 +168,9 @@ CODE = {
     'getattr(torch, "sa" "ve")(x)': "getattr",
     'getattr(torch,  "x")': "getattr",
     'getattr(self.layers, "0")': None,
-    "self.save(x)": None,
-    "self.classes + 1": None,
+    "self.save(x)": "save",
+    "myself = torch\n    myself.save(x, path)": "save",
+    "self.classes + 1": "classes",
     "ops.prim.NumToTensor(1)": None,
     "ops.quantized.linear(x)": None,
     "__torch__.torch.classes.quantized.LinearPackedParamsBase": None,

@@ -14,11 +14,15 @@ that return data) is imported only by commands that must run the model, and only
 own folder; audits and scans never come here. Weights and data are taken for a stranger's:
 
 - weights are read once, and what is loaded, hashed and named are those same bytes;
-- a pickle is never loaded: not as weights, not inside an exported program, not as an array;
+- no pickle is loaded as Python objects: pickled weights and arrays of objects are refused, and the
+  sample inputs in an exported program must be tensors that ``weights_only=True`` takes;
 - an exported program and a TorchScript archive are programs. Before torch sees one, everything in
   it that torch would evaluate as Python must be of a form known to be harmless, and every operator
   one that computes (:mod:`~torchkeep.models.exported`, :mod:`~torchkeep.models.script`);
-- sizes that a file declares are checked before anything is allocated for them.
+- sizes that test data declare are checked before anything is allocated for them.
+
+It does not promise that torch's own readers and operators are free of errors in memory, nor that a
+program ends: who runs a stranger's program runs it where that does no harm.
 
 Importing this package imports no torch; the first use of one of its names does.
 """

@@ -5,7 +5,8 @@ in the archive, and writing a file (``torch.save``) and mapping one (``torch.fro
 operators of the language: with torch 2.13 an archive can overwrite any file while it is loaded.
 Remote calls are operators too, and classes that C++ registers reach further. So the text of every
 code record is searched for the words that lead there. Words, not syntax: an alias, a comment or a
-line break that hides a call from a parser hides no word.
+line break that hides a call from a parser hides no word. An archive with a method or an attribute
+of such a name is refused with them.
 """
 
 from __future__ import annotations
@@ -22,12 +23,11 @@ from torch import Tensor, nn
 from torchkeep.core.errors import Foreign, Refused
 from torchkeep.core.text import visible
 
-# `self.save` is a method or an attribute of the archive's own.
 _CODE: Final = (
-    re.compile(r"(?<!self\.)\b(?:save|from_file|rpc_\w+)\b"),
+    re.compile(r"\b(?:save|from_file|rpc_\w+)\b"),
     # Operators and C++ classes of other namespaces do more than compute.
-    re.compile(r"(?<!self\.)\bops\b(?!\.(?:aten|prim|quantized|torchvision)\.)"),
-    re.compile(r"(?<!self\.)\bclasses\b(?!\.quantized\b)"),
+    re.compile(r"\bops\b(?!\.(?:aten|prim|quantized|torchvision)\.)"),
+    re.compile(r"\bclasses\b(?!\.quantized\b)"),
     # A name in an escaped or pieced-together string would be none of these words.
     re.compile(r"\bgetattr\b(?!\(\w+(?:\.\w+)*, \"\w*\"\))"),
 )
