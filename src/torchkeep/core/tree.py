@@ -37,7 +37,8 @@ class Tree:
 
     Attributes:
         files: Regular files, links to regular files included, by path.
-        skipped: Folders that were left out, and links that lead out of the root.
+        skipped: Folders that were left out, links to folders, links that lead out of the root, and
+            what is neither file nor folder (pipes, sockets, devices).
         unreadable: What could not be looked at, with the system's reason.
     """
 
@@ -75,11 +76,9 @@ class _Walk:
                 self.unreadable.append((name, error.strerror or str(error)))
 
     def file(self, name: str, entry: os.DirEntry[str]) -> None:
-        if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(self.root):
-            self.skipped.append(name)
-            return
-        status = entry.stat()
-        if stat.S_ISREG(status.st_mode):
+        # Path.resolve() would raise RuntimeError on a loop of links; the call below says ELOOP.
+        inside = not entry.is_symlink() or Path(os.path.realpath(entry)).is_relative_to(self.root)
+        if inside and stat.S_ISREG((status := entry.stat()).st_mode):
             self.files.append(Entry(name, status.st_size, stat.S_IMODE(status.st_mode)))
         else:
             self.skipped.append(name)
