@@ -6,7 +6,7 @@ import os
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -25,6 +25,8 @@ SECTIONS: Final = {
         "completion": ("shell", "Print the completion script of a shell."),
     },
 }
+NAME: Final = "torchkeep"
+COMPLETE: Final = "_TORCHKEEP_COMPLETE"
 _COMMANDS: Final = {name: entry for table in SECTIONS.values() for name, entry in table.items()}
 
 
@@ -55,7 +57,7 @@ class _Tree(click.Group):
 )
 @click.version_option(__version__, "-V", "--version", message="torchkeep %(version)s")
 @click.pass_context
-def root(context: click.Context) -> int:
+def root(context: click.Context) -> int | None:
     """Keep PyTorch models and the data behind them safe, and prove it.
 
     The loop: torchkeep audit, run the command that a row names, audit again.
@@ -63,43 +65,54 @@ def root(context: click.Context) -> int:
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         return 2
-    return 0
+    return None
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit status. A user's mistake never ends in a traceback."""
     output.prepare()
+    as_json = "--json" in arguments
     try:
         status = _call(arguments)
         output.flush()
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         output.abandon()
         return 141
-    except OSError as error:  # standard output itself: a full disk, say
-        output.abandon()
-        return output.failure(_refused(error), as_json=False)
+    except TorchkeepError as error:
+        return _tell(error, as_json)
+    except click.ClickException as error:
+        return _tell(output.from_click(error), as_json)
+    except (click.Abort, KeyboardInterrupt):
+        output.note("interrupted")
+        return 130
+    except Exception as error:  # the machine's refusal, or a bug of ours: one line, and how to see
+        if os.environ.get("TORCHKEEP_DEBUG"):
+            traceback.print_exc()
+        return _tell(_refused(error) if isinstance(error, OSError) else _bug(error), as_json)
     return status
 
 
 def _call(arguments: Sequence[str]) -> int:
-    as_json = "--json" in arguments
+    # Not root.main(): it would end a broken pipe with 1, which is a verdict here.
+    if COMPLETE in os.environ:
+        root.main([], prog_name=NAME, complete_var=COMPLETE)
     try:
-        status: Any = root.main(list(arguments), prog_name="torchkeep", standalone_mode=False)
-        return int(status or 0)
-    except TorchkeepError as error:
-        return output.failure(error, as_json=as_json)
-    except click.ClickException as error:
-        return output.failure(output.from_click(error), as_json=as_json)
-    except (click.Abort, KeyboardInterrupt):
-        output.note("interrupted")
-        return 130
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # the machine's refusal, or a bug of ours: one line, and how to see
-        if os.environ.get("TORCHKEEP_DEBUG"):
-            traceback.print_exc()
-        reason = _refused(error) if isinstance(error, OSError) else _bug(error)
-        return output.failure(reason, as_json=as_json)
+        with root.make_context(NAME, list(arguments)) as context:
+            return int(root.invoke(context) or 0)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+
+
+def _tell(error: TorchkeepError, as_json: bool) -> int:
+    """Report an error, on standard error where standard output is what fails."""
+    try:
+        output.failure(error, as_json=as_json)
+        output.flush()
+    except OSError:
+        output.abandon()
+        if as_json:
+            output.failure(error, as_json=False)
+    return error.exit_code
 
 
 def _refused(error: OSError) -> Internal:

@@ -15,7 +15,7 @@ from torchkeep.core.text import visible
 
 
 @click.command()
-@click.argument("folder", default=".", type=click.Path(path_type=Path))
+@click.argument("folder", default=".", type=options.PATH)
 @click.option("--stdout", "to_stdout", is_flag=True, help="Print the proposal, write nothing.")
 @options.language
 def init(folder: Path, to_stdout: bool, language: str) -> None:
@@ -30,7 +30,7 @@ def init(folder: Path, to_stdout: bool, language: str) -> None:
 
 
 @click.command()
-@click.argument("folder", default=".", type=click.Path(path_type=Path))
+@click.argument("folder", default=".", type=options.PATH)
 @options.as_json
 @click.option(
     "--format",
@@ -38,9 +38,7 @@ def init(folder: Path, to_stdout: bool, language: str) -> None:
     type=click.Choice(["terminal", "json", "sarif", "html"]),
     help="Form of the report.  [default: terminal]",
 )
-@click.option(
-    "-o", "--output", "target", type=click.Path(path_type=Path), help="Write it to a file instead."
-)
+@click.option("-o", "--output", "target", type=options.PATH, help="Write it to a file instead.")
 @options.language
 def audit(folder: Path, as_json: bool, form: str | None, target: Path | None, language: str) -> int:
     """Say what is open in the project in FOLDER, and what closes it.
