@@ -115,6 +115,7 @@ ERRORS = [
     (MissingExtra("That", "torch"), 2, "missing-extra"),
     (Internal("broken"), 2, "internal"),
     (Incomplete("not reached"), 3, "incomplete"),
+    (Refused("\x1b[2J\n\u202e\udcff", next="\udcff"), 1, "refused"),
     (OSError(5, "Input/output error", "x\n"), 2, "internal"),
     (PermissionError(13, "Permission denied"), 2, "internal"),
 ]
@@ -130,7 +131,9 @@ def test_an_error_carries_its_exit_status(monkeypatch, capfd, error, status, cod
     assert app.run(["explain", "X", *["--json"] * as_json]) == status
     out, err = capfd.readouterr()
     if as_json:
-        assert (json.loads(out)["error"]["code"], err) == (code, "")
+        told = json.loads(out)["error"]
+        assert (told["code"], err) == (code, "")
+        assert (told["message"] + told["next"]).isprintable()
     else:
         assert (out, err.count("\n")) == ("", 1)
 

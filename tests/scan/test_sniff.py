@@ -157,7 +157,9 @@ TWO_THINGS = {
 def test_what_is_two_things_is_not_safe(kind_of, name):
     if "starts as" not in name:
         st_torch.load(TWO_THINGS[name])  # it is what it says
-    assert kind_of(TWO_THINGS[name]) is not Kind.SAFETENSORS
+    # One of both only starts as a pickle, so that nobody is told that it runs code either.
+    known = Kind.UNKNOWN if "pickle" in name or "opcode" in name else Kind.TORCH_ZIP
+    assert kind_of(TWO_THINGS[name]) in (known, Kind.ZIP)
 
 
 @pytest.mark.parametrize("length", [0x280, 0x380, 0x480, 0x580, 0x8B18])
@@ -193,7 +195,6 @@ MALFORMED = [
     ({"a": entry(shape=None)}, b"12"),
     ({"a": entry(shape=(1 << 63, 1 << 63))}, b"12"),
     ({"a": entry(shape=(1 << 64,) * 3 + (0,), offsets=(0, 0))}, b""),
-    ({"a": entry(shape=[1 << 62] * 100_000)}, b"12"),
     ({"a": entry(dtype="U9")}, b"12"),
     ({"a": entry(dtype=["U8"])}, b"12"),
     ({"a": entry(dtype=None)}, b"12"),
@@ -231,6 +232,12 @@ MALFORMED = [
 @pytest.mark.parametrize(("value", "data"), MALFORMED)
 def test_malformed_safetensors_are_not_safe(kind_of, value, data):
     assert kind_of(header(value, data)) is Kind.UNKNOWN
+
+
+@pytest.mark.timeout(60)
+def test_a_tensor_of_a_million_dimensions_is_no_work(kind_of):
+    """Their product would have sixty million digits in base two."""
+    assert kind_of(header({"a": entry(shape=[1 << 62] * 1_000_000)}, b"12")) is Kind.UNKNOWN
 
 
 @pytest.mark.parametrize(

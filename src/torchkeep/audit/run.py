@@ -17,7 +17,7 @@ from torchkeep.core.items import BY_KEY, ITEMS
 from torchkeep.core.messages import LANGUAGES, Message, message
 from torchkeep.core.project import Project
 from torchkeep.core.rule import Rule, Ruleset
-from torchkeep.core.text import shell_command, visible
+from torchkeep.core.text import visible
 
 _OTHER: Final = "practice.project"  # where rows stand that belong to no item
 
@@ -124,7 +124,6 @@ def _sound(finding: Finding, rule: Rule) -> Finding:
         visible(finding.reason.text(language))
         visible(finding.required.text(language) if finding.required else "")
     visible(f"{finding.subject}{finding.location}{finding.measured}")
-    shell_command(finding.fix)
     json.dumps(finding.to_json())
     return finding
 

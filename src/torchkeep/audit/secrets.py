@@ -33,7 +33,7 @@ _FORMS: Final = {
     "gitlab-token": (rb"glpat-(?<!\wglpat-)[A-Za-z0-9_-]{20}",),
     "hugging-face-token": (rb"hf_(?<!\whf_)[A-Za-z0-9]{34}",),
     # Every one has "OpenAI" in base64 in its middle; _has_prefix looks at what stands before it.
-    "openai-key": (rb"T3BlbkFJ(?<=[A-Za-z0-9_-]{20}T3BlbkFJ)[A-Za-z0-9_-]{20}",),
+    "openai-key": (rb"T3BlbkFJ[A-Za-z0-9_-]{20}",),
     "anthropic-key": (rb"sk-ant-[a-z]{3,8}\d\d-[A-Za-z0-9_-]{80}",),
     "google-key": (rb"AIza(?<![\w-]AIza)[A-Za-z0-9_-]{35}(?![\w-])",),
     "slack-token": (rb"xox[abeprs]-(?<!\wxox.-)[A-Za-z0-9-]{20}",),
