@@ -19,6 +19,7 @@ from sarif_pydantic import Sarif
 from torchkeep.audit import run
 from torchkeep.audit.render import render, sarif
 from torchkeep.core.finding import Location, State
+from torchkeep.core.messages import message
 from torchkeep.core.project import Project
 from torchkeep.core.rule import Ruleset
 from torchkeep.core.text import is_plain
@@ -187,6 +188,10 @@ def test_fingerprints_stay_and_differ():
         at | {"location": Location(path="a.pt", member="code.pkl")},
         at | {"location": None},
         at | {"rule": "TK-SCAN-001"},
+        at
+        | {"reason": message("audit.secret", kind=message("audit.secret-kinds.aws-key"), lines=1)},
+        at
+        | {"reason": message("audit.secret", kind=message("audit.secret-kinds.age-key"), lines=1)},
     ]
     assert len({fingerprint(**other) for other in others}) == len(others)
 

@@ -247,3 +247,12 @@ def test_names_of_bytes_come_through_the_real_command_line(tmp_path):
     done = call("audit", b"\xff\x1b[2J", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(b"torchkeep: \\udcff\\x1b[2J is not a folder")
+
+
+def test_a_project_brings_no_modules_of_its_own(tmp_path):
+    (tmp_path / "click.py").write_text("open('ran', 'w').close()")
+    command = [sys.executable, "-m", "torchkeep", "--version"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("torchkeep ")
+    assert not (tmp_path / "ran").exists()

@@ -57,7 +57,7 @@ def run(
         for finding in _apply(rule, project)
     ]
     findings += _silent(project, rules, {finding.rule for finding in findings})
-    findings += _unmeasured(project, {finding.item for finding in findings})
+    findings += _unmeasured({finding.item for finding in findings})
     findings = waivers.apply(project, findings, today or date.today())
     return Report(
         project=project.name,
@@ -132,30 +132,30 @@ def _silent(project: Project, rules: Sequence[Rule], said: Set[str]) -> Iterator
     """One row for every rule that said nothing, or that must run and is not installed."""
     for rule in rules:
         if rule.id not in said and rule.check is not found_elsewhere:
-            yield _unknown(
-                project, rule.id, _item(rule), message("audit.silent"), _explain(rule.id)
-            )
+            reason = message("audit.silent")
+            yield _unknown(project.name, rule.id, _item(rule), reason, _explain(rule.id))
     for name in sorted(BASELINE - said - {rule.id for rule in rules}):
         room = name.split("-")[1].lower()
         item = next((item.key for item in ITEMS if item.room == room), _OTHER)
-        yield _unknown(project, name, item, message("audit.not-installed"))
+        yield _unknown(project.name, name, item, message("audit.not-installed"))
 
 
-def _unmeasured(project: Project, seen: Set[str]) -> Iterator[Finding]:
+def _unmeasured(seen: Set[str]) -> Iterator[Finding]:
     """One row for every item about which no rule said anything."""
     for item in ITEMS:
         if item.key not in seen:
             reason = message("audit.unmeasured", title=item.title, command=item.command)
-            yield _unknown(project, item.rule, item.key, reason, _explain(item.rule))
+            # The item is the subject, so that a waiver can speak about one of a room's items.
+            yield _unknown(item.key, item.rule, item.key, reason, _explain(item.rule))
 
 
 def _unknown(
-    project: Project, rule: str, item: str, reason: Message, fix: tuple[str, ...] = ()
+    subject: str, rule: str, item: str, reason: Message, fix: tuple[str, ...] = ()
 ) -> Finding:
     return Finding(
         rule=rule,
         item=item,
-        subject=project.name,
+        subject=subject,
         state=State.NOT_MEASURED,
         reason=reason,
         fix=fix,

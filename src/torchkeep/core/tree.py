@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 # Version control, environments, caches and our own state: nothing in them is the project's.
+_OWN: Final = ".torchkeep"
 SKIPPED_FOLDERS: Final = frozenset(
-    {".git", ".hg", ".svn", ".torchkeep", "node_modules", "__pycache__", ".venv", ".tox", ".nox"}
+    {".git", ".hg", ".svn", _OWN, "node_modules", "__pycache__", ".venv", ".tox", ".nox"}
     | {".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".ipynb_checkpoints"}
 )
 
@@ -66,10 +67,10 @@ class _Walk:
             name = f"{path}/{entry.name}" if path else entry.name
             try:
                 if entry.is_dir(follow_symlinks=False):
-                    if _is_skipped(entry):
-                        self.skipped.append(name)
-                    else:
+                    if not _is_skipped(entry):
                         yield name
+                    elif name != _OWN:
+                        self.skipped.append(name)
                 else:
                     self.file(name, entry)
             except OSError as error:

@@ -17,8 +17,7 @@ from urllib.parse import quote
 
 from torchkeep.audit.report import Report
 from torchkeep.core.finding import Finding, Location, State, encodable
-from torchkeep.core.items import BY_KEY
-from torchkeep.core.messages import message
+from torchkeep.core.messages import Message, message
 from torchkeep.core.project import FILE
 from torchkeep.core.rule import SECTIONS, Rule
 from torchkeep.core.statement import REPOSITORY
@@ -87,9 +86,9 @@ def _stand_in(finding: Finding) -> dict[str, Any]:
     """For an id that no rule stands behind: the row that says that nothing measured an item."""
     return {
         "id": finding.rule,
-        "shortDescription": {"text": BY_KEY[finding.item].title.text()},
+        "shortDescription": {"text": message("audit.unmeasured-rule.title").text()},
         "fullDescription": {"text": message("report.unmeasured.text").text()},
-        "properties": {"item": finding.item, "controls": []},
+        "properties": {"controls": []},
     }
 
 
@@ -170,8 +169,14 @@ def _uri(path: str) -> str:
 def _fingerprint(finding: Finding) -> str:
     """Equal for the same finding in two runs, wherever in the file it has moved to."""
     member = finding.location.member if finding.location else None
-    parts = json.dumps([finding.rule, finding.subject, member])
+    parts = json.dumps([finding.rule, finding.subject, member, _identity(finding.reason)])
     return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _identity(reason: Message) -> list[Any]:
+    """Which sentence it is, without numbers and lines that change from run to run."""
+    kinds = [_identity(value) for value in reason.args.values() if isinstance(value, Message)]
+    return [reason.id or reason.text(), *kinds]
 
 
 def _sentence(finding: Finding) -> dict[str, str]:
