@@ -25,7 +25,9 @@ def stage(title: str) -> None:
 def run(*command: str, status: int = 0) -> None:
     """Run one command in the project; stop the demo where it ends otherwise than it should."""
     print(f"$ {' '.join(command)}", flush=True)
-    program = [sys.executable, "-m", "torchkeep"] if command[0] == "torchkeep" else [sys.executable]
+    program = (
+        [sys.executable, "-P", "-m", "torchkeep"] if command[0] == "torchkeep" else [sys.executable]
+    )
     ended = subprocess.run([*program, *command[1:]], cwd=PROJECT).returncode
     if ended != status:
         sys.exit(f"demo: '{' '.join(command)}' ended with {ended}, expected {status}")

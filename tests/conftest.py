@@ -19,7 +19,9 @@ def db_location(request, tmp_path: Path) -> str:
         return str(tmp_path / "keep.db")
     return request.getfixturevalue("postgres_url")
 
-# A bounded share in `make test`, long counts in `make soak`; machines differ too much for deadlines.
+
+# A bounded share in `make test`, long counts in `make soak`; machines differ too much for
+# deadlines.
 settings.register_profile("share", deadline=None)
 settings.register_profile("soak", deadline=None, max_examples=20_000)
 settings.load_profile("soak" if os.environ.get("TORCHKEEP_SOAK") else "share")

@@ -3,9 +3,9 @@
 torchkeep is a library first; every command is a thin face over a public call::
 
     from torchkeep import audit
-    from torchkeep.core import Project
+    from torchkeep.core.project import Project
 
-    report = audit.run(Project.load("torchkeep.toml"))
+    report = audit.run(Project.open("."))
     print(report.verdict)
 
 Rooms are packages, one job each, and import only from lower floors

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
@@ -19,6 +19,7 @@ from sarif_pydantic import Sarif
 from torchkeep.audit import run
 from torchkeep.audit.render import render, sarif
 from torchkeep.core.finding import Location, State
+from torchkeep.core.messages import message
 from torchkeep.core.project import Project
 from torchkeep.core.rule import Ruleset
 from torchkeep.core.text import is_plain
@@ -187,6 +188,10 @@ def test_fingerprints_stay_and_differ():
         at | {"location": Location(path="a.pt", member="code.pkl")},
         at | {"location": None},
         at | {"rule": "TK-SCAN-001"},
+        at
+        | {"reason": message("audit.secret", kind=message("audit.secret-kinds.aws-key"), lines=1)},
+        at
+        | {"reason": message("audit.secret", kind=message("audit.secret-kinds.age-key"), lines=1)},
     ]
     assert len({fingerprint(**other) for other in others}) == len(others)
 
@@ -218,6 +223,12 @@ def test_the_invocation_says_how_it_ended(states, successful, code):
     (invocation,) = found["invocations"]
     assert (invocation["executionSuccessful"], invocation["exitCode"]) == (successful, code)
     assert len(invocation["toolExecutionNotifications"]) == (not successful)
+
+
+def test_the_time_is_utc():
+    there = timezone(timedelta(hours=8))
+    report = reports.report([], finished=datetime(2026, 8, 15, 1, 30, 0, 999999, tzinfo=there))
+    assert read(report)["invocations"][0]["endTimeUtc"] == "2026-08-14T17:30:00.999Z"
 
 
 def test_a_rule_that_crashes_is_a_notification(tmp_path):

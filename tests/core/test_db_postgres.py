@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import traceback
 from pathlib import Path
 
@@ -90,6 +91,37 @@ def test_a_database_in_another_encoding(start, postgres: Server):
         with pytest.raises(UsageError, match="UTF-8"):
             start(postgres.url("latin"))
         admin.execute("DROP DATABASE latin WITH (FORCE)")
+
+
+def test_text_sorts_by_code_point_wherever_the_server_stands(migrations, postgres: Server):
+    folder = migrations("CREATE TABLE words (word {text} NOT NULL);")
+    with postgres.admin() as admin:
+        if admin.info.server_version < 150000:
+            pytest.skip("this PostgreSQL has no database-wide ICU locales")
+        admin.execute(
+            "CREATE DATABASE english TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en'"
+        )
+        with (
+            db.open(postgres.url("english"), room="test", migrations=folder) as database,
+            database.write() as tx,
+        ):
+            tx.execute("INSERT INTO words (word) VALUES ('a'), ('Z'), ('ä'), ('z')")
+            words = tx.query("SELECT word FROM words ORDER BY word")
+        admin.execute("DROP DATABASE english WITH (FORCE)")
+    assert [row["word"] for row in words] == ["Z", "a", "z", "ä"]
+
+
+def test_the_first_two_to_open_wait_for_one_another(start, postgres: Server, postgres_url):
+    """CREATE TABLE IF NOT EXISTS alone fails where another is just creating the same table."""
+    from torchkeep.core.db.postgres import _CREATE, _FIRST_LOCK
+
+    with postgres.admin(postgres_url.rpartition("/")[2]) as first:
+        first.execute(f"BEGIN {_FIRST_LOCK}; {_CREATE}")
+        end = threading.Timer(0.3, first.execute, args=("COMMIT",))
+        end.start()
+        with start(postgres_url) as database:
+            assert rows(database) == []
+        end.join()
 
 
 def test_a_role_without_rights(start, postgres: Server, postgres_url):

@@ -37,6 +37,18 @@ _CLUSTER = (
     "--no-instructions",
 )
 
+# Stands between the tests and the server: when its input ends, because the tests were killed, it
+# stops the server and removes what is left of it.
+_GUARD = """
+folder=$1
+shift
+"$@" &
+read -r word
+kill -INT $!
+wait $!
+[ "$word" = stop ] || rm -rf "$folder"
+"""
+
 
 class Server:
     """One running server.
@@ -52,7 +64,7 @@ class Server:
         self.password = secrets.token_hex(12)
         self.port = _free_port()
         self._programs = programs
-        self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._initialise()
 
     def url(self, database: str = "postgres") -> str:
@@ -65,10 +77,11 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        postgres = self._programs / "postgres"
+        server = [self._programs / "postgres", "-D", self.folder / "data", f"-p{self.port}"]
         with open(self.folder / "log", "ab") as log:
-            self._process = subprocess.Popen(
-                [postgres, "-D", self.folder / "data", f"-p{self.port}", f"-k{self.folder}"],
+            self._guard = subprocess.Popen(
+                ["sh", "-c", _GUARD, "guard", self.folder, *server, f"-k{self.folder}"],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the tests, which then stop it in order
@@ -78,15 +91,14 @@ class Server:
 
     def stop(self) -> None:
         """Stop it, breaking every connection."""
-        if self._process is None:
+        if self._guard is None:
             return
-        self._process.send_signal(signal.SIGINT)
         try:
-            self._process.wait(10)
+            self._guard.communicate(b"stop\n", timeout=20)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+            os.killpg(self._guard.pid, signal.SIGKILL)
+            self._guard.communicate()
+        self._guard = None
 
     def _initialise(self) -> None:
         user = _someone().get("user")
@@ -110,7 +122,7 @@ class Server:
             try:
                 return self.admin().close()
             except psycopg.OperationalError:
-                if time.monotonic() > deadline or self._process.poll() is not None:
+                if time.monotonic() > deadline:
                     pytest.fail((self.folder / "log").read_text("utf-8", "replace"))
                 time.sleep(0.02)
 

@@ -3,86 +3,103 @@
 from __future__ import annotations
 
 import ast
-import json
+import os
 import re
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from torchkeep.core import files, tree
 from torchkeep.core.errors import SourceError, UsageError
+from torchkeep.core.messages import message
 from torchkeep.core.project import FILE
-from torchkeep.core.text import is_encodable, visible
+from torchkeep.core.schema import IMPORT_PATH
+from torchkeep.core.text import is_encodable, is_plain, visible
 from torchkeep.scan.rules import MODEL_SUFFIXES
 
 _TABLES: Final = frozenset({".csv", ".tsv", ".parquet", ".jsonl", ".arrow", ".feather"})
 _BUILDERS: Final = re.compile(r"(build|make|create|get)(_\w+)?$")
 # Arrays are more often data than weights, and a pickle of weights is listed so that it is seen.
 _NOT_WEIGHTS: Final = frozenset({".npy", ".npz"})
-_SOURCE_LIMIT: Final = 1 << 20
+_WITH_STRUCTURE: Final = frozenset({".pt2", ".onnx", ".gguf"})
+_SOURCE_LIMIT: Final = 1 << 20  # bytes
+_SHOWN: Final = 5  # functions to choose from
 
 
-def propose(root: Path) -> str:
-    """The text of a project file for ``root``, with comments where a person must decide."""
-    found = tree.walk(root).files
-    names = [entry.path for entry in found if is_encodable(entry.path)]
+def propose(root: Path, language: str = "en") -> str:
+    """The text of a project file for ``root``, with comments where a person must decide.
+
+    Args:
+        root: The folder.
+        language: Language of the comments, ``en`` or ``zh``.
+
+    Raises:
+        UsageError: There is no such folder.
+    """
+    if not os.path.isdir(root):  # noqa: PTH112 (Path.is_dir raises where it may not look)
+        raise UsageError(
+            f"{visible(str(root))} is not a folder", next="name the folder of a project"
+        )
+    names = [entry.path for entry in tree.walk(root).files if is_encodable(entry.path)]
     weights = [n for n in names if _suffix(n) in MODEL_SUFFIXES - _NOT_WEIGHTS]
     tables = [n for n in names if _suffix(n) in _TABLES]
     builders = list(_builders(root, names))
     blocks = [
-        "# Proposed by `torchkeep init` from what lies in this folder. Read it before you keep\n"
-        '# it; every key is described in the documentation under "The project file".',
-        f"[project]\nname = {json.dumps(root.resolve().name or 'project')}",
-        *_models(weights, builders),
-        *_data(tables),
-        '[policy]\nprofile = "baseline"            # or "strict": whatever is not measured counts',
+        f"# {_say('head', language)}",
+        f"[project]\nname = {_quoted(root.resolve().name.strip() or 'project')}",
+        *(_model(name, path, builders, language) for name, path in _named(weights)),
+        *([] if weights else [_no_model(language)]),
+        *(f"[data.{name}]\npath = {_quoted(path)}" for name, path in _named(tables)),
+        f'[policy]\nprofile = "baseline"   # {_say("profile", language)}',
     ]
     return "\n\n".join(blocks) + "\n"
 
 
-def write(root: Path) -> Path:
+def write(root: Path, language: str = "en") -> Path:
     """Write the proposal into ``root``.
 
     Raises:
         UsageError: There is no such folder, or it has a project file.
     """
-    if not root.is_dir():
-        raise UsageError(
-            f"{visible(str(root))} is not a folder", next="name the folder of a project"
-        )
     path = root / FILE
-    if path.exists():
+    if os.path.lexists(path):
         raise UsageError(
             f"{visible(str(path))} exists and is never overwritten",
-            next="run: torchkeep init --stdout, and compare",
+            next="run torchkeep init --stdout on the same folder, and compare",
         )
-    files.write(path, propose(root), exclusive=True)
+    files.write(path, propose(root, language), exclusive=True)
     return path
 
 
-def _models(weights: list[str], builders: list[str]) -> Iterator[str]:
-    if not weights:
-        yield (
-            "# No model file was found.\n# [models.NAME]\n"
-            '# build = "module:function"\n# weights = "NAME.safetensors"'
-        )
-    for name, path in _named(weights):
-        lines = [f"[models.{name}]"]
-        if _suffix(path) not in {".pt2", ".onnx", ".gguf"}:
-            guess = json.dumps(builders[0]) if len(builders) == 1 else '"module:function"'
-            mark = "" if len(builders) == 1 else "# "
-            others = f"   # one of: {', '.join(builders)}" if len(builders) > 1 else ""
-            lines.append(f"{mark}build = {guess}{others}")
-        lines.append(f"weights = {json.dumps(path)}")
-        lines.append(
-            '# test = "module:function"         # returns (x, y); or a .npz, Parquet or CSV file'
-        )
-        yield "\n".join(lines)
+def _model(name: str, path: str, builders: Sequence[str], language: str) -> str:
+    lines = [f"[models.{name}]", f"weights = {_quoted(path)}"]
+    if _suffix(path) not in _WITH_STRUCTURE:
+        if len(builders) == 1:
+            lines.append(f'build = "{builders[0]}"   # {_say("build-unknown", language)}')
+        else:
+            kind = "build" if builders else "build-unknown"
+            comment = _say(kind, language, names=tuple(builders[:_SHOWN]))
+            lines.append(f'# build = "module:function"   # {comment}')
+    lines.append(f'# test = "module:function"   # {_say("test", language)}')
+    return "\n".join(lines)
 
 
-def _data(tables: list[str]) -> Iterator[str]:
-    for name, path in _named(tables):
-        yield f"[data.{name}]\npath = {json.dumps(path)}"
+def _no_model(language: str) -> str:
+    example = ("[models.NAME]", 'weights = "NAME.safetensors"', 'build = "module:function"')
+    return "\n".join(f"# {line}" for line in (_say("no-model", language), *example))
+
+
+def _say(name: str, language: str, **args: object) -> str:
+    return message(f"audit.proposal.{name}", **args).text(language)
+
+
+def _quoted(text: str) -> str:
+    """A TOML string that reads as what it is: hidden characters are written as escapes."""
+    if not is_encodable(text):
+        text = visible(text)
+    shown = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if is_plain(c) else f"\\U{ord(c):08x}" for c in shown) + '"'
 
 
 def _named(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -100,16 +117,21 @@ def _named(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
 def _builders(root: Path, names: Iterable[str]) -> Iterator[str]:
     """Top-level functions that look as if they return a module, as import paths."""
     for name in names:
-        if not re.fullmatch(r"(\w+/)*\w+\.py", name):
-            continue
-        try:
-            body = ast.parse(files.read(root / name, limit=_SOURCE_LIMIT)).body
-        except (SyntaxError, ValueError, RecursionError, MemoryError, SourceError):
+        if not re.fullmatch(r"([^/.]+/)*[^/.]+\.py", name):
             continue
         module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        for node in body:
-            if isinstance(node, ast.FunctionDef) and _builds_module(node):
-                yield f"{module}:{node.name}"
+        paths = (f"{module}:{function}" for function in _functions(root / name))
+        yield from (path for path in paths if re.match(IMPORT_PATH, path))
+
+
+def _functions(path: Path) -> list[str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is odd in that code is not for us to say
+            body = ast.parse(files.read(path, limit=_SOURCE_LIMIT)).body
+        return [n.name for n in body if isinstance(n, ast.FunctionDef) and _builds_module(n)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError, SourceError):
+        return []
 
 
 def _builds_module(node: ast.FunctionDef) -> bool:

@@ -75,9 +75,9 @@ class Report:
 
     @property
     def counts(self) -> dict[State, int]:
-        """How many findings are in each state, for the states that occur."""
+        """How many findings are in each state that occurs, worst first."""
         counter = Counter(finding.state for finding in self.findings)
-        return {state: counter[state] for state in State if counter[state]}
+        return {state: counter[state] for state in sorted(counter, key=lambda state: state.rank)}
 
     def blocks(self, finding: Finding) -> bool:
         """Whether ``finding`` keeps the verdict from ``pass``."""
@@ -94,21 +94,27 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON data: the same facts as every other form shows."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "tool": {"name": "torchkeep", "version": __version__},
-            "project": encodable(self.project),
-            "models": self.models,
-            "tables": self.tables,
-            "files": self.files,
-            "skipped": [encodable(path) for path in self.skipped],
-            "profile": self.profile,
-            "finished": self.finished.isoformat(),
-            "verdict": self.verdict.value,
-            "counts": {state.value: count for state, count in self.counts.items()},
-            "findings": [
-                finding.to_json()
-                | {"required_by_profile": self.required is None or finding.rule in self.required}
-                for finding in self.findings
-            ],
-        }
+        out: dict[str, Any] = encodable(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "tool": {"name": "torchkeep", "version": __version__},
+                "project": self.project,
+                "models": self.models,
+                "tables": self.tables,
+                "files": self.files,
+                "skipped": self.skipped,
+                "profile": self.profile,
+                "finished": self.finished.isoformat(),
+                "verdict": self.verdict.value,
+                "counts": {state.value: count for state, count in self.counts.items()},
+                "findings": [
+                    finding.to_json()
+                    | {
+                        "required_by_profile": self.required is None
+                        or finding.rule in self.required
+                    }
+                    for finding in self.findings
+                ],
+            }
+        )
+        return out

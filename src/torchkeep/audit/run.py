@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence, Set
 from datetime import UTC, date, datetime
 from typing import Final
 
 from torchkeep.audit import waivers
 from torchkeep.audit.report import Report
+from torchkeep.audit.rules import found_elsewhere
 from torchkeep.audit.rulesets import installed
 from torchkeep.core import progress
-from torchkeep.core.errors import ProjectError
 from torchkeep.core.finding import Finding, State
 from torchkeep.core.items import BY_KEY, ITEMS
-from torchkeep.core.messages import message
+from torchkeep.core.messages import LANGUAGES, Message, message
 from torchkeep.core.project import Project
 from torchkeep.core.rule import Rule, Ruleset
 from torchkeep.core.text import visible
 
+_OTHER: Final = "practice.project"  # where rows stand that belong to no item
+
+BASELINE: Final = frozenset(
+    {"TK-AUDIT-001", "TK-AUDIT-002", "TK-AUDIT-005", "TK-MODELS-001", "TK-SCAN-001"}
+)
 # What must have been measured before a verdict can be `pass`; None: every row.
-PROFILES: Final[dict[str, frozenset[str] | None]] = {
-    "baseline": frozenset(
-        {"TK-AUDIT-001", "TK-AUDIT-002", "TK-AUDIT-005", "TK-MODELS-001", "TK-SCAN-001"}
-    ),
-    "strict": None,
-}
+PROFILES: Final[dict[str, frozenset[str] | None]] = {"baseline": BASELINE, "strict": None}
 
 
 def run(
@@ -38,7 +39,8 @@ def run(
         today: The day on which waivers are judged.
 
     Returns:
-        The scorecard. A rule that crashes is a finding in it, not an exception.
+        The scorecard. A rule that crashes is a finding in it, not an exception; so is one that
+        says nothing, or that had to be there and is not installed.
 
     Raises:
         ProjectError: The policy of the project is wrong.
@@ -54,7 +56,8 @@ def run(
         for rule in progress.track(rules, "auditing", len(rules))
         for finding in _apply(rule, project)
     ]
-    findings += _unmeasured(project, findings)
+    findings += _silent(project, rules, {finding.rule for finding in findings})
+    findings += _unmeasured({finding.item for finding in findings})
     findings = waivers.apply(project, findings, today or date.today())
     return Report(
         project=project.name,
@@ -70,19 +73,6 @@ def run(
     )
 
 
-def crashed(rule: str, item: str, subject: str, error: BaseException) -> Finding:
-    """The finding that stands for what a rule could not say."""
-    # The text of a foreign exception may hold data of the project; its type does not.
-    return Finding(
-        rule=rule,
-        item=item,
-        subject=subject,
-        state=State.ERROR,
-        reason=message("audit.crashed", error=type(error).__name__),
-        fix=("torchkeep", "explain", rule) if rule.startswith("TK-") else (),
-    )
-
-
 def _check_policy(project: Project, rulesets: Iterable[Ruleset]) -> None:
     policies = {ruleset.room: ruleset.policy for ruleset in rulesets if ruleset.policy}
     project.check_policies(policies)
@@ -90,33 +80,94 @@ def _check_policy(project: Project, rulesets: Iterable[Ruleset]) -> None:
         project.policy(room, model)
 
 
-def _apply(rule: Rule, project: Project) -> Iterator[Finding]:
-    item = rule.item if rule.item in BY_KEY else "practice.project"
+def _apply(rule: Rule, project: Project) -> list[Finding]:
+    """What a rule saw, and where it ended before it was done, a finding that says so."""
+    found: list[Finding] = []
     try:
-        found = [finding.with_(item=item) for finding in rule.check(project)]
-        if item != rule.item:
-            raise LookupError(rule.item)
-    except ProjectError:
+        if rule.item not in tuple(BY_KEY):  # a tuple: what it holds may not even be a key
+            raise LookupError
+        for finding in rule.check(project):
+            found.append(_sound(finding, rule))
+    except KeyboardInterrupt:
         raise
-    except Exception as error:  # one broken rule must not hide what the others saw
-        yield crashed(rule.id, item, project.name, error)
-    else:
-        yield from found
+    except BaseException as error:  # SystemExit too: one rule must not hide what the others saw
+        found.append(_crashed(rule, project, error))
+    return found
 
 
-def _unmeasured(project: Project, findings: Iterable[Finding]) -> Iterator[Finding]:
+def _crashed(rule: Rule, project: Project, error: BaseException) -> Finding:
+    # The text of a foreign exception may hold data of the project; its type does not.
+    return Finding(
+        rule=rule.id,
+        item=_item(rule),
+        subject=project.name,
+        state=State.ERROR,
+        reason=message("audit.crashed", error=type(error).__name__),
+        fix=_explain(rule.id),
+    )
+
+
+def _sound(finding: Finding, rule: Rule) -> Finding:
+    """``finding`` in its item, once it is sure that every report can show it.
+
+    Raises:
+        Exception: It is no finding of this rule, or it cannot be written out.
+    """
+    if not isinstance(finding, Finding) or finding.rule != rule.id:
+        raise TypeError
+    if not isinstance(finding.subject, str) or not isinstance(finding.fix, list | tuple):
+        raise TypeError
+    if finding.state is State.WAIVED or finding.waiver:  # a waiver is the owner's, not a rule's
+        raise ValueError
+    finding = finding.with_(item=rule.item, fix=tuple(finding.fix))
+    for language in LANGUAGES:
+        visible(finding.reason.text(language))
+        visible(finding.required.text(language) if finding.required else "")
+    visible(f"{finding.subject}{finding.location}{finding.measured}")
+    json.dumps(finding.to_json())
+    return finding
+
+
+def _silent(project: Project, rules: Sequence[Rule], said: Set[str]) -> Iterator[Finding]:
+    """One row for every rule that said nothing, or that must run and is not installed."""
+    for rule in rules:
+        if rule.id not in said and rule.check is not found_elsewhere:
+            reason = message("audit.silent")
+            yield _unknown(project.name, rule.id, _item(rule), reason, _explain(rule.id))
+    for name in sorted(BASELINE - said - {rule.id for rule in rules}):
+        room = name.split("-")[1].lower()
+        item = next((item.key for item in ITEMS if item.room == room), _OTHER)
+        yield _unknown(project.name, name, item, message("audit.not-installed"))
+
+
+def _unmeasured(seen: Set[str]) -> Iterator[Finding]:
     """One row for every item about which no rule said anything."""
-    seen = {finding.item for finding in findings}
     for item in ITEMS:
         if item.key not in seen:
-            yield Finding(
-                rule=item.rule,
-                item=item.key,
-                subject=project.name,
-                state=State.NOT_MEASURED,
-                reason=message("audit.unmeasured", title=item.title, command=item.command),
-                fix=("torchkeep", "explain", item.rule),
-            )
+            reason = message("audit.unmeasured", title=item.title, command=item.command)
+            # The item is the subject, so that a waiver can speak about one of a room's items.
+            yield _unknown(item.key, item.rule, item.key, reason, _explain(item.rule))
+
+
+def _unknown(
+    subject: str, rule: str, item: str, reason: Message, fix: tuple[str, ...] = ()
+) -> Finding:
+    return Finding(
+        rule=rule,
+        item=item,
+        subject=subject,
+        state=State.NOT_MEASURED,
+        reason=reason,
+        fix=fix,
+    )
+
+
+def _item(rule: Rule) -> str:
+    return rule.item if rule.item in tuple(BY_KEY) else _OTHER
+
+
+def _explain(rule: str) -> tuple[str, ...]:
+    return ("torchkeep", "explain", rule) if rule[:1].isalnum() else ()
 
 
 def _place(finding: Finding) -> tuple[int, int, str, str]:

@@ -12,9 +12,13 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
-    from torchkeep.cli.app import run
+    try:
+        from torchkeep.cli.app import run
 
-    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+        status = run(sys.argv[1:] if arguments is None else list(arguments))
+    except KeyboardInterrupt:  # before, or after, there was anything to interrupt
+        status = 130
+    sys.exit(status)
 
 
 __all__ = ["main"]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -26,6 +25,8 @@ SECTIONS: Final = {
         "completion": ("shell", "Print the completion script of a shell."),
     },
 }
+NAME: Final = "torchkeep"
+COMPLETE: Final = "_TORCHKEEP_COMPLETE"
 _COMMANDS: Final = {name: entry for table in SECTIONS.values() for name, entry in table.items()}
 
 
@@ -51,39 +52,73 @@ class _Tree(click.Group):
                 )
 
 
-@click.command(cls=_Tree, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=_Tree, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, "-V", "--version", message="torchkeep %(version)s")
-def root() -> None:
+@click.pass_context
+def root(context: click.Context) -> int | None:
     """Keep PyTorch models and the data behind them safe, and prove it.
 
     The loop: torchkeep audit, run the command that a row names, audit again.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        return 2
+    return None
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit status. A user's mistake never ends in a traceback."""
+    output.prepare()
     as_json = "--json" in arguments
     try:
-        status: Any = root.main(list(arguments), prog_name="torchkeep", standalone_mode=False)
-        sys.stdout.flush()
-    except TorchkeepError as error:
-        return output.failure(error, as_json=as_json)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return 2
-    except click.ClickException as error:
-        return output.failure(output.from_click(error), as_json=as_json)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        return 130
+        status = _call(arguments)
+        output.flush()
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.abandon()
         return 141
-    except Exception as error:  # a bug of ours: say so in one line, with the way to see more
+    except TorchkeepError as error:
+        return _tell(error, as_json)
+    except click.ClickException as error:
+        return _tell(output.from_click(error), as_json)
+    except (click.Abort, KeyboardInterrupt):
+        output.note("interrupted")
+        return 130
+    except Exception as error:  # the machine's refusal, or a bug of ours: one line, and how to see
         if os.environ.get("TORCHKEEP_DEBUG"):
             traceback.print_exc()
-        return output.failure(_bug(error), as_json=as_json)
-    return int(status or 0)
+        return _tell(_refused(error) if isinstance(error, OSError) else _bug(error), as_json)
+    return status
+
+
+def _call(arguments: Sequence[str]) -> int:
+    # Not root.main(): it would end a broken pipe with 1, which is a verdict here.
+    if COMPLETE in os.environ:
+        root.main([], prog_name=NAME, complete_var=COMPLETE)
+    try:
+        with root.make_context(NAME, list(arguments)) as context:
+            return int(root.invoke(context) or 0)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+
+
+def _tell(error: TorchkeepError, as_json: bool) -> int:
+    """Report an error, on standard error where standard output is what fails."""
+    try:
+        output.failure(error, as_json=as_json)
+        output.flush()
+    except OSError:
+        output.abandon()
+        if as_json:
+            output.failure(error, as_json=False)
+    return error.exit_code
+
+
+def _refused(error: OSError) -> Internal:
+    name = f"{error.filename}: " if error.filename is not None else ""
+    reason = error.strerror or type(error).__name__
+    return Internal(f"{name}{reason}", next="check the path and its disk, then run it again")
 
 
 def _bug(error: Exception) -> Internal:

@@ -1,10 +1,26 @@
-"""Options that many commands share."""
+"""Options and types of arguments that many commands share."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
 
 import click
 
 from torchkeep.core.messages import LANGUAGES, preferred
+
+
+class _Path(click.Path):
+    """A path. An empty one is a shell variable that nobody set, and not the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if value == "":
+            self.fail("expected a path and got an empty text", param, ctx)
+        return Path(os.fsdecode(super().convert(value, param, ctx)))
+
+
+PATH = _Path(path_type=Path)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 

@@ -7,11 +7,11 @@ and live in the vault; this module knows only the bytes.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass
 from typing import Any
 
+from torchkeep.core import strict
 from torchkeep.core.errors import Foreign
 
 
@@ -63,16 +63,19 @@ class Envelope:
             Foreign: ``data`` is not one.
         """
         try:
-            document = json.loads(data)
+            document = strict.loads(data)
+            signatures = document["signatures"]
+            if not isinstance(signatures, list):
+                raise TypeError(signatures)
             return cls(
                 _string(document["payloadType"]),
                 _decode(document["payload"]),
                 tuple(
                     Signature(_string(entry.get("keyid", "")), _decode(entry["sig"]))
-                    for entry in document["signatures"]
+                    for entry in signatures
                 ),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Foreign(
                 "not a DSSE envelope: expected JSON with payloadType, payload and signatures"
             ) from error
@@ -87,13 +90,10 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 def _string(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(value)
+    value.encode()  # JSON can spell half of a character, which no signature could be over
     return value
 
 
 def _decode(value: Any) -> bytes:
-    text = _string(value)
-    try:
-        # The specification has readers accept both alphabets.
-        return base64.b64decode(text.translate({45: "+", 95: "/"}), validate=True)
-    except binascii.Error as error:
-        raise ValueError(str(error)) from error
+    # The specification has readers accept both alphabets.
+    return base64.b64decode(_string(value).translate({45: "+", 95: "/"}), validate=True)

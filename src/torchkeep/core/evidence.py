@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from torchkeep.core import files
+from torchkeep.core import files, tree
 from torchkeep.core.dsse import Envelope
-from torchkeep.core.errors import Foreign
+from torchkeep.core.errors import Foreign, SourceError
 from torchkeep.core.statement import KINDS, Statement, Subject
 
 SUFFIX: Final = ".dsse.json"
@@ -38,8 +39,11 @@ class Trust(StrEnum):
     UNTRUSTED = "untrusted"
     UNSIGNED = "unsigned"
 
+    @property
+    def rank(self) -> int:
+        """Place in the order of trust, 0 the most trusted."""
+        return list(Trust).index(self)
 
-_LEAST_TRUSTED_LAST: Final = (Trust.TRUSTED, Trust.UNTRUSTED, Trust.UNSIGNED)
 
 Verify = Callable[[Envelope, Statement], Trust]
 """Decides how far a statement is trusted; the vault brings one that knows keys."""
@@ -96,8 +100,8 @@ class Statements:
         """
         first = statement.subjects[0]
         moment = statement.finished.strftime("%Y%m%dT%H%M%S.%fZ")
-        # Two statements in one microsecond still get two names.
-        name = f"{(first.content or first.sha256)[:16]}-{moment}-{secrets.token_hex(2)}{SUFFIX}"
+        # Any number of statements in one microsecond get names of their own.
+        name = f"{(first.content or first.sha256)[:16]}-{moment}-{secrets.token_hex(8)}{SUFFIX}"
         path = self.folder / statement.kind / name
         files.make_folder(path.parent, mode=0o700)
         files.write(path, (envelope or statement.envelope()).to_bytes(), exclusive=True)
@@ -114,15 +118,17 @@ class Statements:
                 yield found
 
     def damaged(self) -> Iterator[tuple[Path, Foreign]]:
-        """Every file in the folder that is not a statement of its kind, and why."""
-        for kind in KINDS:
-            for path in self._paths(kind):
-                try:
-                    found = self.read(path)
-                    if found.statement.kind != kind:
-                        raise Foreign(f"a statement of kind {found.statement.kind} among {kind}")
-                except Foreign as error:
-                    yield path, error
+        """What should be a statement of its kind in the folder and is not, and why."""
+        if not os.path.lexists(self.folder):
+            return
+        found = tree.walk(self.folder)
+        for path, reason in found.unreadable:
+            yield self.folder / path, SourceError(f"cannot be looked at: {reason}")
+        for path in found.skipped:
+            yield self.folder / path, Foreign("neither a statement nor a folder of them")
+        for entry in found.files:
+            if entry.path.endswith(SUFFIX) and (problem := self._problem(entry.path)):
+                yield self.folder / entry.path, problem
 
     def count(self) -> int:
         """How many statement files there are."""
@@ -150,40 +156,50 @@ class Statements:
         for item in self.all(kind):
             for digest in _digests(item.statement) & reached.keys():
                 way = reached[digest]
-                trust = max(item.trust, way.trust, key=_LEAST_TRUSTED_LAST.index)
+                trust = max(item.trust, way.trust, key=lambda trust: trust.rank)
                 found.append(Evidence(item.statement, item.path, trust, way.via))
-        return min(
-            reversed(found),
-            key=lambda item: (
-                _LEAST_TRUSTED_LAST.index(item.trust),
-                -item.statement.finished.timestamp(),
-            ),
-            default=None,
-        )
+        return min(reversed(found), key=_best_first, default=None)
 
     def _origins(self, kind: str, subject: Subject) -> dict[str, _Way]:
         """The digests that ``subject`` came from without losing statements of ``kind``."""
-        steps = [
-            item for item in self.all("derivation") if kind in CARRIED.get(_verb(item), frozenset())
-        ]
+        steps: dict[str, list[Evidence]] = {}  # by what they led to
+        for step in self.all("derivation"):
+            if kind in CARRIED.get(_verb(step), frozenset()):
+                for digest in _digests(step.statement):
+                    steps.setdefault(digest, []).append(step)
         reached = {digest: _Way(Trust.TRUSTED, ()) for digest in subject.digests}
         # Level by level, so that a digest is reached by the most trusted way that there is.
-        for level in _LEAST_TRUSTED_LAST:
-            place = _LEAST_TRUSTED_LAST.index(level)
-            usable = [step for step in steps if step.trust in _LEAST_TRUSTED_LAST[: place + 1]]
+        for level in Trust:
             frontier = list(reached)
-            while frontier:
-                digest = frontier.pop()
-                for step in usable:
-                    if digest not in _named(step, "to"):
+            for digest in frontier:  # grows while it is walked
+                for step in steps.get(digest, ()):
+                    if step.trust.rank > level.rank:
                         continue
-                    for origin in _named(step, "from") - reached.keys():
+                    for origin in _origin(step) - reached.keys():
                         reached[origin] = _Way(level, (*reached[digest].via, _verb(step)))
                         frontier.append(origin)
         return reached
 
     def _paths(self, kind: str) -> list[Path]:
-        return sorted((self.folder / kind).glob(f"*{SUFFIX}"), key=lambda path: path.name[17:])
+        """The statement files of a kind, oldest first; a folder that cannot be read holds none."""
+        try:
+            found = [path for path in (self.folder / kind).iterdir() if path.name.endswith(SUFFIX)]
+        except OSError:
+            return []
+        return sorted(found, key=lambda path: (path.name[17:], path.name))
+
+    def _problem(self, name: str) -> Foreign | None:
+        """Why the file ``name`` is no statement of its kind, if it is none."""
+        kind = name.rpartition("/")[0]
+        if kind not in KINDS:
+            return Foreign("not in the folder of a kind that this version knows")
+        try:
+            found = self.read(self.folder / name)
+        except Foreign as error:
+            return error
+        if found.statement.kind != kind:
+            return Foreign(f"a statement of kind {found.statement.kind} among {kind}")
+        return None
 
 
 def _digests(statement: Statement) -> Set[str]:
@@ -194,9 +210,14 @@ def _verb(step: Evidence) -> str:
     return str(step.statement.result.get("verb"))
 
 
-def _named(step: Evidence, end: str) -> Set[str]:
-    entry = step.statement.result.get(end)
+def _origin(step: Evidence) -> Set[str]:
+    """The digests of what a derivation started from."""
+    entry = step.statement.result.get("from")
     digest = entry.get("digest") if isinstance(entry, Mapping) else None
     if not isinstance(digest, Mapping):
         return frozenset()
     return frozenset(value for value in digest.values() if isinstance(value, str))
+
+
+def _best_first(item: Evidence) -> tuple[int, float, int]:
+    return item.trust.rank, -item.statement.finished.timestamp(), len(item.via)

@@ -67,13 +67,17 @@ class Project:
             ProjectError: Its project file is wrong.
         """
         root = Path(folder)
-        if not root.is_dir():
+        if not os.path.isdir(root):  # noqa: PTH112 (Path.is_dir raises where it may not look)
             raise UsageError(
                 f"{visible(str(root))} is not a folder", next="name the folder of a project"
             )
-        if (root / FILE).exists():
-            return cls.load(root / FILE)
-        return cls(root=root, name=root.resolve().name)
+        try:
+            (root / FILE).lstat()
+        except FileNotFoundError:
+            return cls(root=root, name=root.resolve().name or "project")
+        except OSError:
+            pass  # it may be there: load() says why it cannot be read
+        return cls.load(root / FILE)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] = FILE) -> Project:
@@ -152,11 +156,13 @@ class Project:
 
         Raises:
             SourceError: The file cannot be read.
+            Foreign: Its name ends in ``.safetensors`` and it is none.
         """
-        with source.open(self.root / path) as opened:
-            weights = str(path).endswith(".safetensors")
+        name = os.fspath(path)
+        with source.open(self.root / name) as opened:
+            weights = name.endswith(".safetensors")
             return Subject(
-                name=str(path),
+                name=name,
                 sha256=digest.sha256(opened),
                 content=digest.safetensors_content(opened) if weights else None,
             )

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from torchkeep.core import toml
 from torchkeep.core.errors import ProjectError
 
-IMPORT_PATH: Final = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+IMPORT_PATH: Final = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 """``package.module:callable``."""
+
+_SOME_TEXT: Final = r"\S"
 
 
 class Table(BaseModel):
     """Base of every table; a room derives its policy table from it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+Words = Annotated[str, Field(pattern=_SOME_TEXT)]
+"""Text that says something."""
 
 
 class ProjectTable(Table):
     """``[project]``."""
 
-    name: str = Field(min_length=1)
+    name: Words
 
 
 class TestData(Table):
@@ -50,6 +57,8 @@ class TestData(Table):
     @field_validator("x", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
+        if not isinstance(value, str | list | None):
+            raise ValueError("expected a name or a list of names")
         return [value] if isinstance(value, str) else value
 
 
@@ -74,8 +83,8 @@ class ModelTable(Table):
     weights: str | None = None
     test: TestData | None = None
     range: list[float] | None = Field(default=None, min_length=2, max_length=2)
-    mean: list[float] | None = None
-    std: list[float] | None = None
+    mean: list[float] | None = Field(default=None, min_length=1)
+    std: list[float] | None = Field(default=None, min_length=1)
     outputs: Literal["logits", "probabilities"] = "logits"
     classes: int | None = Field(default=None, ge=2)
     train: str | None = Field(default=None, pattern=IMPORT_PATH)
@@ -83,6 +92,8 @@ class ModelTable(Table):
     @field_validator("mean", "std", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float | list | None):
+            raise ValueError("expected a number or a list of numbers")
         return [value] if isinstance(value, int | float) else value
 
     @field_validator("range")
@@ -95,7 +106,7 @@ class ModelTable(Table):
     @field_validator("std")
     @classmethod
     def _positive(cls, value: list[float] | None) -> list[float] | None:
-        if value is not None and min(value, default=1.0) <= 0:
+        if value is not None and min(value) <= 0:
             raise ValueError("expected numbers greater than 0")
         return value
 
@@ -103,7 +114,9 @@ class ModelTable(Table):
     @classmethod
     def _spelled_out(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return {"call" if re.match(IMPORT_PATH, value) else "path": value}
+            return {"call" if re.fullmatch(IMPORT_PATH, value) else "path": value}
+        if not isinstance(value, dict | TestData | None):
+            raise ValueError("expected a path, an import path such as 'module:callable' or a table")
         return value
 
 
@@ -116,9 +129,9 @@ class DataTable(Table):
 class WaiverTable(Table):
     """``[[waivers]]``: a finding that its owner accepts until a date."""
 
-    rule: str = Field(min_length=1)
-    reason: str = Field(min_length=1)
-    owner: str = Field(min_length=1)
+    rule: Words
+    reason: Words
+    owner: Words
     expires: date
     subject: str | None = None
 
@@ -130,6 +143,21 @@ class Profile(Table):
 
 
 T = TypeVar("T", bound=Table)
+
+_PATTERNS: Final = {
+    IMPORT_PATH: "expected an import path such as 'package.module:callable'",
+    _SOME_TEXT: "expected some text",
+}
+_KINDS: Final = {
+    "missing": "this key is required and missing",
+    "model_type": "expected a table",
+    "list_type": "expected a list",
+    "string_type": "expected text",
+    "int_type": "expected a whole number",
+    "float_type": "expected a number",
+    "bool_type": "expected true or false",
+    "date_type": "expected a date such as 2027-03-01, without quotes and time",
+}
 
 
 def validate(model: type[T], value: object, key: toml.Key, path: Path, text: str) -> T:
@@ -143,20 +171,25 @@ def validate(model: type[T], value: object, key: toml.Key, path: Path, text: str
         text: The file's text, for line numbers.
 
     Raises:
-        ProjectError: Names file, line and key of the first mistake and counts the others.
+        ProjectError: Names file, line and key of the first mistake and counts the others. A key
+            that is missing comes last: where one was misspelled, that is the mistake to name.
     """
     try:
         return model.model_validate(value)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-    found = [
-        ((*key, *problem["loc"]), _describe(model, problem["type"], problem["msg"], problem["loc"]))
-        for problem in problems
-    ]
-    placed = [(_nearest_line(text, where), where, message) for where, message in found]
-    line, where, message = min(placed, key=lambda entry: entry[0] or 0)
+    placed = [((*key, *problem["loc"]), problem) for problem in problems]
+    where, first = min(
+        placed,
+        key=lambda entry: (entry[1]["type"] == "missing", _nearest_line(text, entry[0]) or 0),
+    )
     more = f" (and {len(placed) - 1} more)" if len(placed) > 1 else ""
-    raise ProjectError(message + more, path=path, line=line, key=toml.dotted(where))
+    raise ProjectError(
+        _describe(model, first) + more,
+        path=path,
+        line=_nearest_line(text, where),
+        key=toml.dotted(where),
+    )
 
 
 def _nearest_line(text: str, key: toml.Key) -> int | None:
@@ -168,14 +201,34 @@ def _nearest_line(text: str, key: toml.Key) -> int | None:
     return None
 
 
-def _describe(model: type[Table], kind: str, message: str, loc: tuple[str | int, ...]) -> str:
+def _describe(model: type[Table], problem: Any) -> str:
+    kind, message = problem["type"], problem["msg"]
     if kind == "extra_forbidden":
-        known = ", ".join(sorted(model.model_fields)) if len(loc) == 1 else ""
-        return f"unknown key; known here: {known}" if known else "unknown key"
-    if kind == "missing":
-        return "this key is required and missing"
+        known = ", ".join(sorted(_table_at(model, problem["loc"][:-1]).model_fields))
+        return f"unknown key; known here: {known or 'none'}"
     if kind == "string_pattern_mismatch":
-        return "expected an import path such as 'package.module:callable'"
-    if message.startswith("Input should be "):
-        return f"expected {message.removeprefix('Input should be ')}"
-    return message.removeprefix("Value error, ")
+        pattern = problem["ctx"]["pattern"]
+        return _PATTERNS.get(pattern, f"expected text that matches {pattern}")
+    if kind in _KINDS:
+        return _KINDS[kind]
+    if kind.startswith(("greater_than", "less_than")):
+        message = message.replace("should be", "should be a number")
+    message = re.sub(r"^\w+ should (be|have) ", "expected ", message)
+    return str(message.removeprefix("Value error, ").replace(" after validation", ""))
+
+
+def _table_at(model: type[Table], loc: tuple[str | int, ...]) -> type[Table]:
+    """The table in ``model`` at ``loc``, whatever lists and mappings lie on the way."""
+    for part in loc:
+        if isinstance(part, str) and part in model.model_fields:
+            kinds = _parts(model.model_fields[part].annotation)
+            tables = (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Table))
+            model = next(tables, model)
+    return model
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """A type and every type that it is made of."""
+    yield annotation
+    for argument in get_args(annotation):
+        yield from _parts(argument)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from torchkeep import __version__
-from torchkeep.core import actor
+from torchkeep.core import actor, strict
 from torchkeep.core.dsse import Envelope
 from torchkeep.core.errors import Foreign
 from torchkeep.core.finding import encodable
@@ -40,6 +41,8 @@ KINDS: Final = (
     "derivation",
 )
 
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -49,16 +52,23 @@ class Subject:
         name: What the file was called; for people, never matched.
         sha256: Digest of the file's bytes.
         content: Digest of the weights in it (:mod:`torchkeep.core.digest`), for weights.
+
+    Raises:
+        ValueError: A digest is not 64 lower-case hexadecimal digits.
     """
 
     name: str
     sha256: str
     content: str | None = None
 
+    def __post_init__(self) -> None:
+        if not all(map(_SHA256.fullmatch, self.digests)):
+            raise ValueError("expected a SHA-256 in lower-case hexadecimal digits")
+
     @property
     def digests(self) -> frozenset[str]:
         """Every digest that names it."""
-        return frozenset(filter(None, (self.sha256, self.content)))
+        return frozenset({self.sha256} if self.content is None else {self.sha256, self.content})
 
     def to_json(self) -> dict[str, Any]:
         """An in-toto ResourceDescriptor."""
@@ -74,16 +84,29 @@ class Statement:
         kind: One of :data:`KINDS`.
         subjects: What it is about; at least one.
         predicate: What is said; :func:`state` fills in the common fields.
+
+    Raises:
+        ValueError: The kind is unknown, there is no subject, or the predicate lacks a result or a
+            time with its zone.
     """
 
     kind: str
     subjects: tuple[Subject, ...]
     predicate: Mapping[str, Any] = field(hash=False)
 
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS or not self.subjects:
+            raise ValueError("expected a known kind and a subject")
+        if not isinstance(self.predicate.get("result"), Mapping) or not self.finished:
+            raise ValueError("expected a predicate with a result")
+
     @property
     def finished(self) -> datetime:
-        """When the work that it speaks of ended."""
-        return datetime.fromisoformat(self.predicate["finished"])
+        """When the work that it speaks of ended, in UTC."""
+        moment = datetime.fromisoformat(str(self.predicate.get("finished")))
+        if moment.tzinfo is None:
+            raise ValueError("expected a time with its zone")
+        return moment.astimezone(UTC)
 
     @property
     def result(self) -> Mapping[str, Any]:
@@ -96,10 +119,11 @@ class Statement:
         document = {
             "_type": TYPE,
             "subject": [subject.to_json() for subject in self.subjects],
-            "predicateType": f"{REPOSITORY}/{self.kind}/v{SCHEMA_VERSION}",
+            "predicateType": _predicate_type(self.kind),
             "predicate": self.predicate,
         }
-        return Envelope(PAYLOAD_TYPE, json.dumps(document, sort_keys=True).encode())
+        payload = json.dumps(document, sort_keys=True, allow_nan=False)
+        return Envelope(PAYLOAD_TYPE, payload.encode())
 
     @classmethod
     def from_envelope(cls, envelope: Envelope) -> Statement:
@@ -109,23 +133,19 @@ class Statement:
             Foreign: The payload is not a statement of torchkeep.
         """
         try:
-            document = json.loads(envelope.payload)
+            document = strict.loads(envelope.payload)
             if envelope.payload_type != PAYLOAD_TYPE or document["_type"] != TYPE:
                 raise ValueError("type")
-            statement = cls(
+            return cls(
                 kind=_kind(document["predicateType"]),
                 subjects=tuple(_subject(entry) for entry in document["subject"]),
-                predicate=dict(document["predicate"]),
+                predicate=document["predicate"],
             )
-            if not statement.subjects or statement.finished.tzinfo is None:
-                raise ValueError("subject or time")
-            dict(statement.result)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise Foreign(
-                f"not a torchkeep statement: expected an in-toto Statement v1 with a predicate"
+                "not a torchkeep statement: expected an in-toto Statement v1 with a predicate"
                 f" type below {REPOSITORY}"
             ) from error
-        return statement
 
 
 def state(
@@ -154,17 +174,17 @@ def state(
     predicate = {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "torchkeep", "version": __version__},
-        "argv": [encodable(argument) for argument in argv],
+        "argv": argv,
         "actor": str(actor.current()),
         "seed": seed,
         "environment": environment(),
-        "inputs": {encodable(name): digest for name, digest in (inputs or {}).items()},
-        "result": dict(result),
-        "not_measured": list(not_measured),
-        "started": started.isoformat(),
+        "inputs": inputs or {},
+        "result": result,
+        "not_measured": not_measured,
+        "started": started.astimezone(UTC).isoformat(),
         "finished": datetime.now(UTC).isoformat(),
     }
-    return Statement(kind=kind, subjects=tuple(subjects), predicate=predicate)
+    return Statement(kind=kind, subjects=tuple(subjects), predicate=encodable(predicate))
 
 
 def derivation(
@@ -185,16 +205,18 @@ def environment() -> dict[str, str]:
 
 
 def _kind(predicate_type: str) -> str:
-    prefix, _, rest = predicate_type.rpartition(f"{REPOSITORY}/")
-    kind, _, version = rest.partition("/")
-    if prefix or kind not in KINDS or version != f"v{SCHEMA_VERSION}":
+    kind = predicate_type.removeprefix(f"{REPOSITORY}/").removesuffix(f"/v{SCHEMA_VERSION}")
+    if predicate_type != _predicate_type(kind):
         raise ValueError(predicate_type)
     return kind
 
 
+def _predicate_type(kind: str) -> str:
+    return f"{REPOSITORY}/{kind}/v{SCHEMA_VERSION}"
+
+
 def _subject(entry: Mapping[str, Any]) -> Subject:
-    digest = entry["digest"]
-    subject = Subject(entry.get("name", ""), digest["sha256"], digest.get("content"))
-    if not all(isinstance(part, str) and len(part) == 64 for part in subject.digests):
-        raise ValueError("digest")
-    return subject
+    name, digest = entry.get("name", ""), entry["digest"]
+    if not isinstance(name, str):
+        raise TypeError(name)
+    return Subject(name, digest["sha256"], digest.get("content"))

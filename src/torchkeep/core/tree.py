@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 # Version control, environments, caches and our own state: nothing in them is the project's.
+_OWN: Final = ".torchkeep"
 SKIPPED_FOLDERS: Final = frozenset(
-    {".git", ".hg", ".svn", ".torchkeep", "node_modules", "__pycache__", ".venv", ".tox", ".nox"}
+    {".git", ".hg", ".svn", _OWN, "node_modules", "__pycache__", ".venv", ".tox", ".nox"}
     | {".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".ipynb_checkpoints"}
 )
 
@@ -37,7 +38,8 @@ class Tree:
 
     Attributes:
         files: Regular files, links to regular files included, by path.
-        skipped: Folders that were left out, and links that lead out of the root.
+        skipped: Folders that were left out, links to folders, links that lead out of the root, and
+            what is neither file nor folder (pipes, sockets, devices).
         unreadable: What could not be looked at, with the system's reason.
     """
 
@@ -65,21 +67,19 @@ class _Walk:
             name = f"{path}/{entry.name}" if path else entry.name
             try:
                 if entry.is_dir(follow_symlinks=False):
-                    if _is_skipped(entry):
-                        self.skipped.append(name)
-                    else:
+                    if not _is_skipped(entry):
                         yield name
+                    elif name != _OWN:
+                        self.skipped.append(name)
                 else:
                     self.file(name, entry)
             except OSError as error:
                 self.unreadable.append((name, error.strerror or str(error)))
 
     def file(self, name: str, entry: os.DirEntry[str]) -> None:
-        if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(self.root):
-            self.skipped.append(name)
-            return
-        status = entry.stat()
-        if stat.S_ISREG(status.st_mode):
+        # Path.resolve() would raise RuntimeError on a loop of links; the call below says ELOOP.
+        inside = not entry.is_symlink() or Path(os.path.realpath(entry)).is_relative_to(self.root)
+        if inside and stat.S_ISREG((status := entry.stat()).st_mode):
             self.files.append(Entry(name, status.st_size, stat.S_IMODE(status.st_mode)))
         else:
             self.skipped.append(name)

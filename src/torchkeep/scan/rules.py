@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
+from posixpath import normpath
 from typing import Final
 
 from torchkeep.core.finding import Finding, Location, Measured, State
@@ -21,19 +22,15 @@ _CAN_RUN_CODE: Final = frozenset({Kind.PICKLE, Kind.TORCH_ZIP})
 
 
 def _weights_format(project: Project) -> Iterator[Finding]:
-    found = False
-    for entry in project.tree.files:
-        if _looks_like_model(project, entry.path):
-            found = True
-            yield _judge(project, entry.path)
-    if not found:
+    named = {normpath(table.weights) for table in project.models.values() if table.weights}
+    paths = {entry.path for entry in project.tree.files}
+    models = {path for path in paths if PurePosixPath(path).suffix.lower() in MODEL_SUFFIXES}
+    for path in sorted(models | (named & paths)):
+        yield _judge(project, path)
+    for path in sorted(named - paths):  # missing, or beyond what an audit looks at
+        yield _finding(path, State.NOT_MEASURED, message("scan.not-there"))
+    if not models | named:
         yield _finding(project.name, State.NOT_APPLICABLE, message("scan.no-models"))
-
-
-def _looks_like_model(project: Project, path: str) -> bool:
-    if PurePosixPath(path).suffix.lower() in MODEL_SUFFIXES:
-        return True
-    return any(table.weights == path for table in project.models.values())
 
 
 def _judge(project: Project, path: str) -> Finding:

@@ -9,4 +9,4 @@ from torchkeep.audit.report import Report
 
 def render(report: Report, _language: str = "en") -> str:
     """JSON text; characters outside ASCII are escaped, so it is harmless wherever it is shown."""
-    return json.dumps(report.to_json(), indent=2)
+    return json.dumps(report.to_json(), indent=2, allow_nan=False)

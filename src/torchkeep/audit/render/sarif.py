@@ -15,13 +15,11 @@ from datetime import UTC
 from typing import Any, Final
 from urllib.parse import quote
 
-from torchkeep.audit.render.sections import written
 from torchkeep.audit.report import Report
 from torchkeep.core.finding import Finding, Location, State, encodable
-from torchkeep.core.items import BY_KEY
-from torchkeep.core.messages import message
+from torchkeep.core.messages import Message, message
 from torchkeep.core.project import FILE
-from torchkeep.core.rule import Rule
+from torchkeep.core.rule import SECTIONS, Rule
 from torchkeep.core.statement import REPOSITORY
 from torchkeep.core.text import visible
 
@@ -64,13 +62,12 @@ def render(report: Report, _language: str = "en") -> str:
         "properties": facts,
     }
     document = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
-    text = json.dumps(document, indent=2, allow_nan=False)
-    return text.replace("\x7f", "\\u007f")  # the one control character that JSON lets through
+    return json.dumps(document, indent=2, allow_nan=False)
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
-    texts = written(rule, "en")
-    title = texts.pop("title", rule.id)
+    texts = {name: found.text() for name in SECTIONS if (found := rule.text(name))}
+    title = texts.pop("title", "") or rule.id
     descriptor: dict[str, Any] = {
         "id": rule.id,
         "shortDescription": {"text": _plain(title)},
@@ -89,9 +86,9 @@ def _stand_in(finding: Finding) -> dict[str, Any]:
     """For an id that no rule stands behind: the row that says that nothing measured an item."""
     return {
         "id": finding.rule,
-        "shortDescription": {"text": BY_KEY[finding.item].title.text()},
+        "shortDescription": {"text": message("audit.unmeasured-rule.title").text()},
         "fullDescription": {"text": message("report.unmeasured.text").text()},
-        "properties": {"item": finding.item, "controls": []},
+        "properties": {"controls": []},
     }
 
 
@@ -172,8 +169,14 @@ def _uri(path: str) -> str:
 def _fingerprint(finding: Finding) -> str:
     """Equal for the same finding in two runs, wherever in the file it has moved to."""
     member = finding.location.member if finding.location else None
-    parts = json.dumps([finding.rule, finding.subject, member])
+    parts = json.dumps([finding.rule, finding.subject, member, _identity(finding.reason)])
     return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _identity(reason: Message) -> list[Any]:
+    """Which sentence it is, without numbers and lines that change from run to run."""
+    kinds = [_identity(value) for value in reason.args.values() if isinstance(value, Message)]
+    return [reason.id or reason.text(), *kinds]
 
 
 def _sentence(finding: Finding) -> dict[str, str]:

@@ -29,6 +29,7 @@ _STATE_WIDTH: Final = 15
 _RULE_WIDTH: Final = 19
 _INDENT: Final = 2 + _STATE_WIDTH + _RULE_WIDTH
 _PIECES: Final = re.compile(r"\s+|[\u2e80-\uffef]|[^\s\u2e80-\uffef]+")
+_SGR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _NEVER_FIRST: Final = frozenset("，。；：、）！？”")
 
 
@@ -60,6 +61,7 @@ class _Page:
         self.language = language
         self.colour = colour
         self.columns = columns
+        self.colon = self.word("audit.colon")
 
     def word(self, name: str, **args: object) -> str:
         return visible(message(name, **args).text(self.language))
@@ -76,25 +78,24 @@ class _Page:
             files=report.files,
             profile=report.profile,
         )
-        yield f"{visible(report.project)}   {counts}"
-        worst = report.worst
-        line = ""
-        if worst is not None:
-            reason = visible(worst.reason.text(self.language))
-            line = f": {worst.rule} {visible(worst.subject)}: {reason}"
-        yield from self.fold(line, 2, self.paint(verdict, _VERDICT_COLOURS[report.verdict]))
+        yield from self.fold(f"{visible(report.project)}   {counts}", 0)
+        lead = self.paint(verdict, _VERDICT_COLOURS[report.verdict])
+        text = ""
+        if worst := report.worst:
+            text = f"{worst.rule} {worst.subject}{self.colon}{worst.reason.text(self.language)}"
+            lead += self.colon
+        yield from self.fold(visible(text), 2, lead)
 
     def row(self, finding: Finding) -> Iterator[str]:
         state = self.pad(self.word(f"report.states.{finding.state.value}"), _STATE_WIDTH)
-        rule = self.pad(finding.rule, _RULE_WIDTH)
-        place = finding.location
-        where = visible(str(place) if place and place.path == finding.subject else finding.subject)
-        text = visible(finding.reason.text(self.language))
-        if finding.subject != self.project:
-            text = f"{where}: {text}"
+        rule = self.pad(visible(finding.rule), _RULE_WIDTH)
+        text = finding.reason.text(self.language)
+        if finding.subject != self.project or finding.location:
+            text = f"{_where(finding)}{self.colon}{text}"
         if finding.measured:
-            text += f" [{visible(str(finding.measured))}]"
-        yield from self.fold(text, _INDENT, f"  {self.paint(state, _COLOURS[finding.state])}{rule}")
+            text += f" [{finding.measured}]"
+        lead = f"  {self.paint(state, _COLOURS[finding.state])}{rule}"
+        yield from self.fold(visible(text), _INDENT, lead)
         yield from self.notes(finding)
 
     def notes(self, finding: Finding) -> Iterator[str]:
@@ -116,10 +117,10 @@ class _Page:
             if command is None:
                 yield from self.note("report.columns.fix", self.word("report.labels.no-command"))
             else:  # never folded: it is there to be copied
-                yield f"{'':{_INDENT}}{self.word('report.columns.fix')}: {command}"
+                yield f"{'':{_INDENT}}{self.word('report.columns.fix')}{self.colon}{command}"
 
     def note(self, label: str, text: str) -> Iterator[str]:
-        yield from self.fold(f"{self.word(label)}: {visible(text)}", _INDENT)
+        yield from self.fold(f"{self.word(label)}{self.colon}{visible(text)}", _INDENT)
 
     def foot(self, report: Report) -> Iterator[str]:
         counts = [
@@ -128,11 +129,10 @@ class _Page:
         ]
         waived = [f.waiver.expires for f in report.findings if f.state is State.WAIVED and f.waiver]
         until = self.word("audit.first-expiry", date=min(waived)) if waived else ""
-        yield ", ".join(counts) + until
+        yield from self.fold(self.word("report.counts.between").join(counts) + until, 0)
         if report.skipped:
-            names = ", ".join(visible(path) for path in report.skipped[:5])
             more = f" (+{len(report.skipped) - 5})" if len(report.skipped) > 5 else ""
-            yield from self.fold(self.word("audit.skipped", names=names + more), 0)
+            yield from self.fold(self.word("audit.skipped", names=report.skipped[:5]) + more, 0)
         if State.NOT_MEASURED in report.counts:
             yield from self.fold(self.word("audit.unknown"), 0)
 
@@ -141,18 +141,31 @@ class _Page:
 
     def fold(self, text: str, indent: int, lead: str = "") -> Iterator[str]:
         """``lead`` and then ``text``, folded so that every further line starts at ``indent``."""
-        first, *others = _fold(text, self.columns - indent)
-        yield (lead or " " * indent) + first
+        lead = lead or " " * indent
+        taken = width(_SGR.sub("", lead))
+        first, *others = _fold(text, self.columns - taken, self.columns - indent)
+        yield lead + first
         for line in others:
             yield " " * indent + line
 
 
-def _fold(text: str, columns: int) -> list[str]:
+def _where(finding: Finding) -> str:
+    """The subject, and the place in the project where that does not say the same."""
+    place = finding.location
+    if place is None:
+        return finding.subject
+    return str(place) if place.path == finding.subject else f"{finding.subject} ({place})"
+
+
+def _fold(text: str, first: int, columns: int) -> list[str]:
     """Break a line at spaces and between Chinese characters; a longer word overflows."""
     lines = [""]
+    used, limit = 0, first
     for piece in _PIECES.findall(text):
-        if lines[-1] and width(lines[-1]) + width(piece) > columns and piece not in _NEVER_FIRST:
+        if used and used + width(piece) > limit and piece not in _NEVER_FIRST:
             lines.append("")
-        if lines[-1] or not piece.isspace():
+            used, limit = 0, columns
+        if used or not piece.isspace():
             lines[-1] += piece
+            used += width(piece)
     return [line.rstrip() for line in lines]

@@ -8,10 +8,9 @@ from typing import Final
 
 from torchkeep.audit.render.html.markup import Html, tag
 from torchkeep.audit.render.html.words import NO_RULE, Words, anchor, by_item, count
-from torchkeep.audit.render.sections import written
 from torchkeep.audit.report import Report
 from torchkeep.core.finding import State, Waiver
-from torchkeep.core.rule import Rule
+from torchkeep.core.rule import SECTIONS, Rule
 
 _UNKNOWN: Final = frozenset({State.NOT_MEASURED, State.ERROR})
 _HONESTY: Final = (
@@ -97,7 +96,7 @@ def _rules(words: Words, report: Report) -> Html:
 
 
 def _rule(words: Words, rule: Rule) -> Html:
-    texts = written(rule, words.language)
+    texts = {name: found.text(words.language) for name in SECTIONS if (found := rule.text(name))}
     title = texts.pop("title", "")
     if rule.controls:
         texts["controls"] = "\n".join(map(str, rule.controls))

@@ -12,6 +12,7 @@ from torchkeep.core.finding import Finding, State, Waiver
 from torchkeep.core.text import shell_command
 
 _COLUMNS: Final = ("state", "rule", "finding", "measured", "required")
+_LONG: Final = 240  # characters that fit into the height which the style sheet gives
 
 
 def chapter(words: Words, report: Report, name: str, findings: list[Finding]) -> Html:
@@ -58,24 +59,31 @@ def _cells(words: Words, report: Report, finding: Finding) -> Iterator[Html]:
 def _finding(words: Words, report: Report, finding: Finding) -> Iterator[Html]:
     """What it is about, why, who waived it, and the command that closes it."""
     if finding.subject != report.project or finding.location:
-        yield tag("b", place(finding))
-    yield tag("p", finding.reason.text(words.language))
+        yield _part("b", place(finding))
+    yield _part("p", finding.reason.text(words.language))
     if finding.waiver:
-        yield _waiver(words, finding.waiver, finding.state is State.WAIVED)
+        waiver = _waiver(words, finding.waiver, finding.state is State.WAIVED)
+        yield _part("p", waiver, class_="note")
     # A row that nothing measures has nothing to run; what is said about it stands below.
     if finding.fix and not finding.rule.endswith("-000"):
         command = shell_command(finding.fix)
         if command is None:
             yield tag("p", words.say("labels.no-command"), class_="note")
         else:
-            yield tag("code", command)
+            yield _part("code", command)
 
 
-def _waiver(words: Words, waiver: Waiver, holds: bool) -> Html:
-    sentence = words.say(
+def _part(name: str, text: str, **attributes: str) -> Html:
+    """A part of a finding; one that is long enough to scroll can be reached with the keyboard."""
+    if len(text) > _LONG:
+        attributes["tabindex"] = "0"
+    return tag(name, text, **attributes)
+
+
+def _waiver(words: Words, waiver: Waiver, holds: bool) -> str:
+    return words.say(
         "labels.waived" if holds else "labels.waiver-expired",
         owner=waiver.owner,
         expires=waiver.expires,
         reason=waiver.reason,
     )
-    return tag("p", sentence, class_="note")
