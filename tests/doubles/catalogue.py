@@ -150,5 +150,6 @@ def _take(out: Uses, place: str, call: ast.Call, said: ast.expr, wrapper: _Wrapp
         out.calls.append((place, ids, None if None in values else values))
         return
     parts = said.values if isinstance(said, ast.JoinedStr) else [said]
-    spelled = [re.escape(p.value) if isinstance(p, ast.Constant) else "(.+)" for p in parts]
+    values_of = [getattr(part, "value", None) for part in parts]
+    spelled = [re.escape(v) if isinstance(v, str) else "(.+)" for v in values_of]
     out.patterns.append(re.compile(re.escape(wrapper.prefix) + "".join(spelled)))
