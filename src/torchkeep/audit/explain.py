@@ -10,7 +10,7 @@ from torchkeep.audit import rulesets
 from torchkeep.core.errors import UsageError
 from torchkeep.core.items import BY_KEY, ITEMS, Item
 from torchkeep.core.messages import Message, message, plain
-from torchkeep.core.rule import SECTIONS, Control
+from torchkeep.core.rule import SECTIONS, Control, words
 from torchkeep.core.text import visible
 
 
@@ -55,7 +55,11 @@ def explain(rule: str) -> Explanation:
         return Explanation(rule=found.id, items=items, sections=sections, controls=found.controls)
     if items := tuple(item for item in ITEMS if item.rule == wanted):
         return _unmeasured(wanted, items)
-    ids = [*known, *{item.rule for item in ITEMS}]
+    issues = rulesets.issues()
+    if wanted in issues:
+        sections = {name: text for name in SECTIONS if (text := words(wanted, name)) is not None}
+        return Explanation(rule=wanted, items=(), sections=sections)
+    ids = [*known, *issues, *{item.rule for item in ITEMS}]
     near = ", ".join(get_close_matches(wanted, ids, n=3, cutoff=0.5))
     raise UsageError(
         f"there is no rule {visible(rule)}" + (f"; near it: {near}" if near else ""),
@@ -69,6 +73,7 @@ def index() -> list[tuple[str, Message]]:
     titles = [(rule.id, rule.text("title") or plain(rule.id)) for rule in known.values()]
     measured = {rule.item for rule in known.values()}
     titles += [(item.rule, item.title) for item in ITEMS if item.key not in measured]
+    titles += [(name, words(name, "title") or plain(name)) for name in rulesets.issues()]
     return sorted(titles, key=lambda entry: entry[0])
 
 

@@ -16,7 +16,7 @@ from torchkeep.core.messages import message
 from torchkeep.core.project import FILE
 from torchkeep.core.schema import IMPORT_PATH
 from torchkeep.core.text import is_encodable, is_plain, visible
-from torchkeep.scan.rules import MODEL_SUFFIXES
+from torchkeep.scan import MODEL_SUFFIXES
 
 _TABLES: Final = frozenset({".csv", ".tsv", ".parquet", ".jsonl", ".arrow", ".feather"})
 _BUILDERS: Final = re.compile(r"(build|make|create|get)(_\w+)?$")

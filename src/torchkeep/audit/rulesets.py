@@ -36,6 +36,11 @@ def rules() -> dict[str, Rule]:
     return {rule.id: rule for ruleset in installed()[0] for rule in ruleset.rules}
 
 
+def issues() -> tuple[str, ...]:
+    """Ids of what the rooms' own commands report in more detail."""
+    return tuple(issue for ruleset in installed()[0] for issue in ruleset.issues)
+
+
 def _problem(plugin: plugins.Plugin, taken: Set[str]) -> Message | None:
     if plugin.error is not None:
         return message("audit.plugin-failed", error=type(plugin.error).__name__)

@@ -21,6 +21,9 @@ SECTIONS: Final = {
         "audit": ("audit", "Say what is open in a project, and what closes it."),
         "explain": ("audit", "Explain a rule: threat, measurement, limits, fix."),
     },
+    "Models": {
+        "scan": ("scan", "Say whether model files are safe to load."),
+    },
     "This program": {
         "completion": ("shell", "Print the completion script of a shell."),
     },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -54,7 +53,7 @@ def scan(
     dangerous, malformed or in need of a review, 3 not scanned.
     """
     patterns = [*exclude, *(_patterns(exclude_from) if exclude_from else ())]
-    with output.progress():
+    with output.working():
         report = paths(
             [location for location in locations if location != "-"],
             exclude=patterns,
@@ -64,7 +63,7 @@ def scan(
         given = stream(sys.stdin.buffer, "<stdin>", tier=Tier(tier))
         report = Report((*report.files, given))
     if as_json:
-        click.echo(json.dumps(report.to_json()))
+        output.document(report.to_json())
     else:
         _show(report, language)
     return report.verdict.exit_code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
@@ -31,6 +31,7 @@ STATE: Final = ".torchkeep"
 LONGEST_WAIVER: Final = timedelta(days=180)
 
 T = TypeVar("T", bound=Table)
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,17 @@ class Project:
         """Keep a statement in the project's state, unsigned."""
         self.make_state()
         return self.statements.add(statement)
+
+    def once(self, make: Callable[[Project], R]) -> R:
+        """What ``make`` gives for this project, worked out at the first call."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        found: R = self._made[make]
+        return found
+
+    @cached_property
+    def _made(self) -> dict[Any, Any]:
+        return {}
 
     @cached_property
     def tree(self) -> tree.Tree:

@@ -62,12 +62,17 @@ class Rule:
         """What is written about the rule under ``section`` of :data:`SECTIONS`, if anything."""
         if self.texts or not self.id.startswith("TK-"):
             return self.texts.get(section)
-        name = f"{self.id.split('-')[1].lower()}.{self.id}.{section}"
-        try:
-            template(name)
-        except KeyError:  # a third party's rule under our prefix: it has no text, and may still run
-            return None
-        return message(name)
+        return words(self.id, section)
+
+
+def words(rule: str, section: str) -> Message | None:
+    """What the catalogue says under ``section`` about one of torchkeep's own rules."""
+    name = f"{rule.split('-')[1].lower()}.{rule}.{section}"
+    try:
+        template(name)
+    except KeyError:  # a third party's rule under our prefix: it has no text, and may still run
+        return None
+    return message(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +83,10 @@ class Ruleset:
         room: Name of the room and of its table in ``[policy]``.
         rules: Its rules.
         policy: Closed model of its policy table; None where it has no settings.
+        issues: Ids of what the room's own commands report in more detail than the audit does.
     """
 
     room: str
     rules: tuple[Rule, ...]
     policy: type[Table] | None = None
+    issues: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from torchkeep import scan
 from torchkeep.core import files
 from torchkeep.core.errors import Foreign, Refused, UsageError
 from torchkeep.core.project import Project
@@ -20,7 +21,6 @@ from torchkeep.core.text import visible
 from torchkeep.models import entry, exported, imports, script
 from torchkeep.models.forms import Form, tell
 from torchkeep.models.tensors import content_of, from_safetensors, name_of
-from torchkeep.scan import Kind, sniff
 
 _SHOWN = 3  # names in a message; a wrong `build` easily makes hundreds
 
@@ -114,17 +114,14 @@ def _module(
 
 
 def _unloadable(path: Path, shown: str) -> Foreign | Refused:
-    try:
-        kind = sniff(path)
-    except OSError:
-        kind = Kind.UNKNOWN
-    if kind in (Kind.PICKLE, Kind.TORCH_ZIP):
+    report = scan.file(path)
+    if report.has_pickle:
         return Refused(
             f"{shown} is a pickle, which can run code of whoever wrote it, and is never loaded",
             next="run: torchkeep explain TK-SCAN-001",
         )
     return Foreign(
-        f"{shown} is none of {', '.join(Form)} (it looks like: {kind.value})",
+        f"{shown} is none of {', '.join(Form)} (it looks like: {report.format})",
         next="save the weights with safetensors.torch.save_file",
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import PurePath
-from typing import Final
 
+from torchkeep import scan
 from torchkeep.core.finding import Finding, Location, Measured, State
 from torchkeep.core.messages import Message, message
 from torchkeep.core.project import Project
@@ -14,9 +14,6 @@ from torchkeep.core.rule import Rule, Ruleset
 from torchkeep.core.schema import ModelTable
 from torchkeep.models import entry, imports
 from torchkeep.models.forms import Form, tell
-from torchkeep.scan import Kind, sniff
-
-_PICKLES: Final = frozenset({Kind.PICKLE, Kind.TORCH_ZIP})
 
 Judgement = tuple[State, Message, Form | None]
 
@@ -47,11 +44,11 @@ def _model(project: Project, table: ModelTable) -> Judgement:
     try:
         with path.open("rb") as file:
             form = tell(file)
-        kind = sniff(path)
+        report = scan.file(path)
     except OSError:
         return State.NOT_MEASURED, message("models.unreadable", path=table.weights), None
-    if form is None or (form is Form.TENSORS and kind is not Kind.SAFETENSORS):
-        reason = "models.pickle" if kind in _PICKLES else "models.foreign"
+    if form is None or (form is Form.TENSORS and report.verdict is not scan.Verdict.CLEAN):
+        reason = "models.pickle" if report.has_pickle else "models.foreign"
         return State.FAIL, message(reason, path=table.weights), None
     if problem := _build_problem(project, table, form):
         return State.FAIL, problem, form

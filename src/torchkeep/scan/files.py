@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import BinaryIO
@@ -83,12 +85,25 @@ def paths(
 def _scan(opened: Readable, name: str, tier: Tier, allowed: Policy | None) -> FileReport:
     job = Job(FileReport(path=name), tier=tier, allowed=allowed or {})
     try:
-        kinds = dispatch.look(job, opened)
+        with _uncollected():
+            kinds = dispatch.look(job, opened)
     except SourceError as error:
         job.issue(60, Verdict.NOT_SCANNED, "unread", why=error.message)
     else:
         job.report.format = "+".join(kind.value for kind in kinds)
     return job.report
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """A followed pickle is a hundred thousand live tuples: looking for cycles in them is waste."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _below(location: Location, patterns: tuple[str, ...]) -> Iterator[Location | FileReport]:

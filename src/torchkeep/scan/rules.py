@@ -7,70 +7,116 @@ from pathlib import PurePosixPath
 from posixpath import normpath
 from typing import Final
 
+from torchkeep.core import progress
 from torchkeep.core.finding import Finding, Location, Measured, State
 from torchkeep.core.messages import Message, message
 from torchkeep.core.project import Project
 from torchkeep.core.rule import Control, Rule, Ruleset
-from torchkeep.scan.sniff import Kind, sniff
+from torchkeep.scan import files
+from torchkeep.scan.formats.texts import MODEL_SUFFIXES
+from torchkeep.scan.verdict import FileReport, Verdict
 
-# Names under which loaders look for weights. Content decides what such a file is.
-MODEL_SUFFIXES: Final = frozenset(
-    {".pt", ".pth", ".pt2", ".ptl", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib", ".jit", ".mar"}
-    | {".safetensors", ".onnx", ".gguf", ".h5", ".hdf5", ".keras", ".npy", ".npz", ".model"}
-)
-_CAN_RUN_CODE: Final = frozenset({Kind.PICKLE, Kind.TORCH_ZIP})
+_STATES: Final = {
+    Verdict.CLEAN: State.PASS,
+    Verdict.NOT_A_MODEL: State.NOT_APPLICABLE,
+    Verdict.NOT_SCANNED: State.NOT_MEASURED,
+}
+
+# Rules of single issues in a file: `scan` reports them, the audit sums them up in TK-SCAN-002.
+_NUMBERS: Final = (*range(10, 21), *range(30, 35), *range(36, 39), *range(40, 49), *range(52, 59))
+ISSUES: Final = tuple(f"TK-SCAN-{number:03}" for number in (*_NUMBERS, 60, 61, 62))
 
 
-def _weights_format(project: Project) -> Iterator[Finding]:
+def scanned(project: Project) -> dict[str, FileReport]:
+    """What a scan says about each model file of a project: named by it, or named like one."""
     named = {normpath(table.weights) for table in project.models.values() if table.weights}
     paths = {entry.path for entry in project.tree.files}
-    models = {path for path in paths if PurePosixPath(path).suffix.lower() in MODEL_SUFFIXES}
-    for path in sorted(models | (named & paths)):
-        yield _judge(project, path)
-    for path in sorted(named - paths):  # missing, or beyond what an audit looks at
-        yield _finding(path, State.NOT_MEASURED, message("scan.not-there"))
-    if not models | named:
-        yield _finding(project.name, State.NOT_APPLICABLE, message("scan.no-models"))
+    models = sorted(named & paths | {path for path in paths if _is_named_like_model(path)})
+    return {
+        path: files.file(project.root / path)
+        for path in progress.track(models, "scanning", len(models))
+    }
 
 
-def _judge(project: Project, path: str) -> Finding:
-    try:
-        kind = sniff(project.root / path)
-    except OSError:
-        return _finding(path, State.NOT_MEASURED, message("scan.unreadable"))
-    if kind in _CAN_RUN_CODE:
-        return _finding(path, State.FAIL, message("scan.can-run-code"), kind)
-    if kind is Kind.SAFETENSORS:
-        return _finding(path, State.PASS, message("scan.no-code"), kind)
-    return _finding(path, State.NOT_MEASURED, message("scan.not-looked-into"), kind)
+def _formats(project: Project) -> Iterator[Finding]:
+    for path, report in project.once(scanned).items():
+        if report.verdict is Verdict.NOT_A_MODEL:
+            continue
+        if report.has_pickle:
+            yield _finding(1, path, State.WARN, message("scan.is-pickle"), report)
+        elif report.verdict is Verdict.NOT_SCANNED:
+            yield _finding(1, path, State.NOT_MEASURED, message("scan.not-looked-into"), report)
+        else:
+            yield _finding(1, path, State.PASS, message("scan.no-pickle"), report)
+    yield from _nothing(project, 1)
 
 
-def _finding(subject: str, state: State, reason: Message, kind: Kind | None = None) -> Finding:
-    open_ = state in (State.FAIL, State.NOT_MEASURED)
+def _contents(project: Project) -> Iterator[Finding]:
+    for path, report in project.once(scanned).items():
+        state = _STATES.get(report.verdict, State.FAIL)
+        if not report.issues:
+            reason = message("scan.clean" if state is State.PASS else "scan.no-model-file")
+        else:
+            worst = min(report.issues, key=lambda issue: issue.severity.rank)
+            more = len(report.issues) - 1
+            text = "scan.issue-and-more" if more else "scan.issue"
+            reason = message(text, issue=worst.message, rule=worst.rule, more=more)
+        yield _finding(2, path, state, reason, report)
+    yield from _nothing(project, 2)
+
+
+def _nothing(project: Project, rule: int) -> Iterator[Finding]:
+    """Weights that are named and not among the files, and a project without any model."""
+    reports = project.once(scanned)
+    named = {normpath(table.weights) for table in project.models.values() if table.weights}
+    for path in sorted(named - reports.keys()):
+        yield _finding(rule, path, State.NOT_MEASURED, message("scan.not-there"))
+    if not named | reports.keys():
+        yield _finding(rule, project.name, State.NOT_APPLICABLE, message("scan.no-models"))
+
+
+def _finding(
+    rule: int, subject: str, state: State, reason: Message, report: FileReport | None = None
+) -> Finding:
+    is_open = state in (State.FAIL, State.WARN, State.NOT_MEASURED)
+    value = None
+    if report is not None:
+        value = report.format if rule == 1 else report.verdict.value
     return Finding(
-        rule="TK-SCAN-001",
+        rule=f"TK-SCAN-{rule:03}",
         subject=subject,
         state=state,
         reason=reason,
-        measured=Measured(value=kind.value) if kind else None,
-        required=message("scan.required") if open_ else None,
-        location=Location(path=subject) if kind else None,
-        fix=("torchkeep", "explain", "TK-SCAN-001") if open_ else (),
+        measured=Measured(value=value) if value else None,
+        required=message(f"scan.required-{rule}") if is_open else None,
+        location=_location(subject, report if rule == 2 else None) if report else None,
+        fix=("torchkeep", "explain", f"TK-SCAN-{rule:03}") if is_open else (),
     )
 
+
+def _location(path: str, report: FileReport | None) -> Location:
+    """Where the worst issue lies; the file itself where there is none."""
+    if report is None or not report.issues:
+        return Location(path=path)
+    worst = min(report.issues, key=lambda issue: issue.severity.rank)
+    return Location(path=path, member=worst.member or None, offset=worst.offset)
+
+
+def _is_named_like_model(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() in MODEL_SUFFIXES
+
+
+_CONTROLS: Final = (
+    Control("OWASP AISVS", "1.0", "C6.1.1"),
+    Control("MITRE ATLAS", "5.6.0", "AML.T0011.000"),
+    Control("CWE", "4.17", "CWE-502"),
+)
 
 RULESET = Ruleset(
     room="scan",
     rules=(
-        Rule(
-            id="TK-SCAN-001",
-            item="models.loading",
-            check=_weights_format,
-            controls=(
-                Control("OWASP AISVS", "1.0", "C6.1.1"),
-                Control("MITRE ATLAS", "5.6.0", "AML.T0011.000"),
-                Control("CWE", "4.17", "CWE-502"),
-            ),
-        ),
+        Rule(id="TK-SCAN-001", item="models.loading", check=_formats, controls=_CONTROLS),
+        Rule(id="TK-SCAN-002", item="models.loading", check=_contents, controls=_CONTROLS),
     ),
+    issues=ISSUES,
 )

@@ -81,12 +81,14 @@ class FileReport:
         format: What it is, by its content.
         issues: Why it is not clean; empty where it is, and for what is no model.
         is_model: Whether a loader would open it.
+        has_pickle: Whether a pickle stands in it, so that loading it runs an unpickler.
     """
 
     path: str
     format: str = "unknown"
     issues: list[Issue] = field(default_factory=list)
     is_model: bool = True
+    has_pickle: bool = False
 
     @property
     def verdict(self) -> Verdict:

@@ -57,7 +57,7 @@ _FUNCTIONS: Final = frozenset(
     OpaqueUnaryFn_sqrt OpaqueUnaryFn_exp OpaqueUnaryFn_log OpaqueUnaryFn_log2 OpaqueUnaryFn_sin
     OpaqueUnaryFn_cos OpaqueUnaryFn_tan OpaqueUnaryFn_tanh BitwiseFn_bitwise_and
     BitwiseFn_bitwise_or
-    """.split()  # noqa: SIM905
+    """.split()
 )
 _OUTWARD: Final = re.compile(
     r"torch\.ops\.(aten\.(save|from_file)|image\.\w*file|c10d_functional_autograd|_?inductor)\b"

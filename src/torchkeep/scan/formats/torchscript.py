@@ -37,7 +37,7 @@ _LIBRARIES: Final = frozenset(
     aten prim prims quantized _quantized sparse mkldnn mkldnn_prepacked prepacked xnnpack metal
     torchvision torchaudio quantized_decomposed vulkan_prepack metal_prepack rnn onednn nnapi
     torch_sparse torch_scatter torch_cluster
-    """.split()  # noqa: SIM905
+    """.split()
 )
 _CLASSES: Final = {
     "quantized": "LinearPackedParamsBase Conv2dPackedParamsBase Conv3dPackedParamsBase "

@@ -20,8 +20,8 @@ from torchkeep.scan.pickle.stream import Broken, Readable, Stream
 from torchkeep.scan.pickle.values import Dict, Global, Made, Persistent, Unknown
 from torchkeep.scan.pickle.weight import largest, weight
 
-_MOST_OPS: Final = 100_000_000
-_MOST_STACK: Final = 10_000_000
+_CONSTANTS: Final = {0x29: (), 0x4E: None, 0x88: True, 0x89: False}
+_MOST_STEPS: Final = 100_000_000  # opcodes, and values on the stack
 _MOST_MARKS: Final = 2_000
 _MOST_MEMO: Final = 1 << 25  # CPython's memo is an array: a huge index takes its memory at once
 _MOST_WEIGHT: Final = 1 << 32  # values in a container, shared ones counted each time
@@ -114,10 +114,8 @@ class Machine(Stream):
         while True:
             if pos > soft:
                 self.pos = pos
-                self.fill()
+                self._refill(ops + len(stack))
                 buffer, pos, soft = self.buffer, self.pos, self.soft
-                if ops > _MOST_OPS or len(stack) > _MOST_STACK:
-                    raise Broken("it has more steps than any model needs")
             code = buffer[pos]
             pos += 1
             ops += 1
@@ -137,11 +135,10 @@ class Machine(Stream):
                 stack.append(buffer[pos])
                 pos += 1
             elif code == 0x28:  # MARK
-                if len(self.marks) > _MOST_MARKS:
-                    self.pos = pos
-                    raise Broken("it is nested deeper than any model needs")
                 self.marks.append(stack)
                 stack = []
+                if len(self.marks) > _MOST_MARKS:
+                    self._give_up(pos)
             elif code == 0x74:  # TUPLE
                 items = tuple(stack)
                 stack = self.marks.pop()
@@ -149,25 +146,26 @@ class Machine(Stream):
             elif code == 0x86:  # TUPLE2
                 item = stack.pop()
                 stack[-1] = (stack[-1], item)
-            elif code == 0x29:  # EMPTY_TUPLE
-                stack.append(())
-            elif code == 0x89:  # NEWFALSE
-                stack.append(False)
+            elif code in _CONSTANTS:
+                stack.append(_CONSTANTS[code])
             elif code == 0x94:  # MEMOIZE
                 memo[len(memo)] = stack[-1]
-            elif code == 0x4D:  # BININT2
-                stack.append(buffer[pos] | buffer[pos + 1] << 8)
-                pos += 2
             elif code == 0x2E:  # STOP
                 self.pos, self.at = pos, self.base + pos - 1
                 return stack.pop()
             else:
                 self.pos, self.stack, self.at, self._opcode = pos, stack, self.base + pos - 1, code
-                handler = table[code]
-                if handler is None:
-                    raise Broken(f"0x{code:02x} at byte {self.at} is no opcode")
-                handler(self)
+                table[code](self)
                 buffer, pos, soft, stack = self.buffer, self.pos, self.soft, self.stack
+
+    def _refill(self, steps: int) -> None:
+        if steps > _MOST_STEPS:
+            self._give_up(self.pos)
+        self.fill()
+
+    def _give_up(self, pos: int) -> None:
+        self.pos = pos
+        raise Broken("it takes more than any model needs")
 
     def _measure(self) -> None:
         """Printing, comparing or copying what is nested or shared too much takes a process down."""

@@ -39,7 +39,8 @@ VALUES: Final[Names] = {
     "numpy.dtypes": frozenset(
         f"{kind}DType"
         for kind in "Bool Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float16 Float32 "
-        "Float64 LongDouble Complex64 Complex128 Str Bytes Void Object DateTime64 TimeDelta64".split()
+        "Float64 LongDouble Complex64 Complex128 Str Bytes Void Object DateTime64 "
+        "TimeDelta64".split()
     ),
 }
 for _device in ("torch", "torch.cuda", "torch.sparse", "torch.cuda.sparse"):

@@ -24,7 +24,13 @@ _LONGEST_NUMBER: Final = 4096  # digits of a decimal, bytes of a binary one
 _C_NUMBER: Final = re.compile(rb"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)|")
 
 Handler = Callable[["Machine"], None]
-TABLE: Final[list[Handler | None]] = [None] * 256
+
+
+def _none(m: Machine) -> None:
+    raise Broken(f"byte {m.at} is no opcode")
+
+
+TABLE: Final[list[Handler]] = [_none] * 256
 NAMES: Final[list[str]] = [""] * 256
 
 
