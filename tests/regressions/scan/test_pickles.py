@@ -13,6 +13,7 @@ import pytest
 from doubles.scanning import FLAGGED, look, rules, verdict
 from doubles.streams import WAYS, call, name, text
 
+from torchkeep import scan
 from torchkeep.scan.pickle.policy import Tier
 from torchkeep.scan.verdict import Verdict
 
@@ -254,3 +255,15 @@ def test_streams_that_take_memory_or_time(data):
 
 def test_many_steps_take_linear_time():
     assert verdict(stream(b"N0" * 300_000 + b"N")) is Verdict.CLEAN
+
+
+def test_a_function_within_an_argument_is_no_data():
+    # OrderedDict([(torch._utils._rebuild_parameter,)]): what gets it could call it
+    stream = b"\x80\x02ccollections\nOrderedDict\n]ctorch._utils\n_rebuild_parameter\n\x85a\x85R."
+    found = scan.data(stream, "nested.pkl")
+    assert found.verdict is scan.Verdict.DANGEROUS
+
+
+def test_an_argument_that_holds_itself_ends():
+    stream = b"\x80\x02ccollections\nOrderedDict\n]q\x00h\x00a\x85R."
+    assert scan.data(stream, "loop.pkl").verdict is scan.Verdict.CLEAN

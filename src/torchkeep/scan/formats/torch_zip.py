@@ -109,7 +109,7 @@ def _check_cases(saved: _Saved) -> None:
     for record, found in saved.records.items():
         names = {reading.name[len(saved.root) :] for reading in found}
         if len(names) > 1 or (record in _KNOWN and names != {record}):
-            saved.job.issue(30, Verdict.MALFORMED, "zip-case", member=saved.name(record), about="")
+            saved.job.issue(30, Verdict.MALFORMED, "zip-case", member=saved.name(record))
 
 
 def _are_known(saved: _Saved, record: str) -> bool:
@@ -215,6 +215,6 @@ def _is_loose(saved: _Saved, record: str, found: Member) -> bool:
 
 def _complainer(saved: _Saved, record: str) -> torchscript.Complain:
     def complain(text: str) -> None:
-        saved.job.issue(30, Verdict.MALFORMED, text, member=saved.name(record), about="")
+        saved.job.issue(30, Verdict.MALFORMED, text, member=saved.name(record))
 
     return complain

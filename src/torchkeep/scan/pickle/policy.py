@@ -127,7 +127,17 @@ def _use_of(value: Any) -> Use | None:
 
 def _no_functions(args: tuple[Any, ...]) -> bool:
     """No argument is something that whoever gets it could call with data of the stream."""
-    return not any(_use_of(arg) in (Use.CALL, Use.NEW, Use.UNPICKLE) for arg in args)
+    todo: list[Any] = [args]
+    seen: set[int] = set()  # a list can hold itself
+    while todo:
+        part = todo.pop()
+        if isinstance(part, (tuple, list)):
+            if id(part) not in seen:
+                seen.add(id(part))
+                todo += part
+        elif _use_of(part) in (Use.CALL, Use.NEW, Use.UNPICKLE):
+            return False
+    return True
 
 
 def _instance(args: tuple[Any, ...]) -> bool:
