@@ -157,7 +157,8 @@ def test_a_project_with_many_files_and_a_huge_one_is_hardly_read(tmp_path):
     before = read_so_far()
     report = run(Project.open(tmp_path))
     assert report.files == 10_005
-    assert read_so_far() - before < 4 * MEBI
+    # Of data of no known kind, a scan searches the first 64 MiB for pickles.
+    assert read_so_far() - before < 4 * (64 + 1) * MEBI
     assert {f.subject for f in report.findings if f.rule == "TK-SCAN-001"} == {
         "huge.pt",
         "huge.safetensors",

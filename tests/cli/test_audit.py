@@ -18,7 +18,7 @@ from torchkeep.cli import app
 from torchkeep.core import files
 from torchkeep.core.project import Project
 
-PICKLE = b"\x80\x02}."
+PICKLE = b"\x80\x02cos\nsystem\n."
 
 
 @pytest.fixture(autouse=True)

@@ -62,7 +62,7 @@ def test_the_option_beats_the_environment():
 )
 @pytest.mark.parametrize("arguments", [EXPLAIN, ("audit", "p"), ("audit", "模型-nowhere")])
 def test_no_encoding_of_a_terminal_costs_the_answer(tmp_path, encoding, arguments):
-    write(tmp_path, {"p/模型\U0001f600.pt": b"\x80\x02}.", b"p/\xff.pt": b"\x80\x02}."})
+    write(tmp_path, {"p/模型\U0001f600.pt": b"\x80\x02cos\nsystem\n.", b"p/\xff.pt": b"\x80\x02}."})
     given = {"PYTHONIOENCODING": encoding, "LC_ALL": "C", "PYTHONUTF8": "1"}
     done = call(*arguments, "--lang", "zh", cwd=tmp_path, **given)
     assert done.returncode == {"explain": 0, "p": 1}.get(arguments[-1], 2) or arguments == EXPLAIN
@@ -73,7 +73,7 @@ def test_no_encoding_of_a_terminal_costs_the_answer(tmp_path, encoding, argument
 
 @pytest.mark.parametrize("form", ["json", "sarif", "html"])
 def test_a_document_is_utf_8_whatever_the_terminal_speaks(tmp_path, form):
-    write(tmp_path, {"模型.pt": b"\x80\x02}."})
+    write(tmp_path, {"模型.pt": b"\x80\x02cos\nsystem\n."})
     done = call(
         "audit", "--format", form, "--lang", "zh", ".", cwd=tmp_path, PYTHONIOENCODING="gbk"
     )
@@ -86,7 +86,7 @@ def test_a_document_is_utf_8_whatever_the_terminal_speaks(tmp_path, form):
 )
 def test_a_reader_that_goes_away_is_no_error_and_no_verdict(tmp_path, arguments):
     """What a shell says of a program that nobody listens to: 128 + SIGPIPE."""
-    write(tmp_path, {"m.pt": b"\x80\x02}."})
+    write(tmp_path, {"m.pt": b"\x80\x02cos\nsystem\n."})
     ours, theirs = os.pipe()
     os.close(ours)
     with open(theirs, "wb") as pipe:
@@ -116,7 +116,7 @@ def test_a_reader_that_goes_away_is_no_error_and_no_verdict(tmp_path, arguments)
     ],
 )
 def test_streams_that_are_closed_do_not_change_the_verdict(tmp_path, arguments, closed, status):
-    write(tmp_path, {"m.pt": b"\x80\x02}."})
+    write(tmp_path, {"m.pt": b"\x80\x02cos\nsystem\n."})
     done = subprocess.run(
         ["bash", "-c", f'"$@" {arguments} {closed}', "bash", *COMMAND],
         capture_output=True,
@@ -207,7 +207,7 @@ def colours(text: bytes) -> set[bytes]:
 
 
 def test_a_terminal_gets_colours_and_nothing_else_that_acts(tmp_path):
-    write(tmp_path, {"esc\x1b[2J.pt": b"\x80\x02}."})
+    write(tmp_path, {"esc\x1b[2J.pt": b"\x80\x02cos\nsystem\n."})
     status, seen = at_terminal("audit", ".", cwd=tmp_path)
     assert status == 1
     assert {b"\x1b[1;31m", b"\x1b[0m"} <= colours(seen)
@@ -240,7 +240,7 @@ def test_in_a_pipe_there_are_no_colours_and_no_bar(tmp_path):
 
 
 def test_names_of_bytes_come_through_the_real_command_line(tmp_path):
-    write(tmp_path, {b"\xff\xfe/m.pt": b"\x80\x02}."})
+    write(tmp_path, {b"\xff\xfe/m.pt": b"\x80\x02cos\nsystem\n."})
     done = call("audit", b"\xff\xfe", "--json", cwd=tmp_path)
     document = json.loads(done.stdout)
     assert (done.returncode, document["project"]) == (1, "\\udcff\\udcfe")

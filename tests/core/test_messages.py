@@ -85,9 +85,9 @@ def problems_of_uses(entries, sources):
 def rule_texts():
     """The ids of what must be written about torchkeep's own rules."""
     return {
-        f"{rule.id.split('-')[1].lower()}.{rule.id}.{section}"
+        f"{name.split('-')[1].lower()}.{name}.{section}"
         for ruleset in own_rulesets()
-        for rule in ruleset.rules
+        for name in (*(rule.id for rule in ruleset.rules), *ruleset.issues)
         for section in SECTIONS
     }
 

@@ -10,11 +10,10 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from torchkeep import models
+from torchkeep import models, scan
 from torchkeep.core import digest, files
 from torchkeep.core.errors import Foreign, ProjectError, Refused, SourceError, UsageError
 from torchkeep.core.source import BytesSource
-from torchkeep.models import loaded
 
 ENTRY = 'build = "model:build"\nweights = "m.safetensors"\n'
 
@@ -220,8 +219,8 @@ def test_the_planted_pickle_would_run(recorder, marker):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "looks like: unknown"),
-        (b"hello, world, this is text", "looks like: unknown"),
+        (b"", "looks like: empty"),
+        (b"hello, world, this is text", "looks like: text"),
         (b"\x89HDF\r\n\x1a\n" + bytes(40), "looks like: hdf5"),
         (b"GGUF" + bytes(40), "looks like: gguf"),
         (b"PK\x05\x06" + bytes(18), "looks like: zip"),
@@ -236,7 +235,8 @@ def test_other_files_are_foreign(make, data, said):
 
 def test_a_file_that_goes_away_between_looks(make, monkeypatch):
     project = make(ENTRY, m__safetensors=b"text")
-    monkeypatch.setattr(loaded, "sniff", lambda path: path.parent.joinpath("gone").open())
+    real = scan.file
+    monkeypatch.setattr(scan, "file", lambda path: real(path.parent / "gone"))
     with pytest.raises(Foreign, match="is none of safetensors, exported program, TorchScript"):
         models.load(project, "m")
 

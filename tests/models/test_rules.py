@@ -105,7 +105,7 @@ def test_weights_that_cannot_be_read(judged, monkeypatch):
     def refuse(*_args):
         raise PermissionError
 
-    monkeypatch.setattr("torchkeep.models.rules.sniff", refuse)
+    monkeypatch.setattr("torchkeep.models.rules.tell", refuse)
     [found] = judged(MODELS, BUILD + WEIGHTS, m__safetensors=STATE)
     assert (found.state, found.reason.id) == (State.NOT_MEASURED, "models.unreadable")
 

@@ -58,7 +58,9 @@ def kinds(source: Readable) -> tuple[Kind, ...]:
         return (Kind.EMPTY,)
     head = source.read(0, min(512, source.size))
     found = [kind for magic, kind in _MAGIC if head.startswith(magic)]
-    if len(head) > 1 and head[0] == 0x80 and head[1] <= 5:
+    is_safetensors = _is_safetensors(head)
+    # A header of 640 bytes starts like a pickle of protocol 2; but zero is no opcode.
+    if head[:1] == b"\x80" and b"" < head[1:2] <= b"\5" and not (is_safetensors and not head[2]):
         found.append(Kind.PICKLE)
     if _is_zlib(head) or _is_lzma(head):
         found.append(Kind.COMPRESSED)
@@ -66,7 +68,7 @@ def kinds(source: Readable) -> tuple[Kind, ...]:
         found.append(Kind.TAR)
     if Kind.ZIP not in found and _ends_like_zip(source):
         found.append(Kind.ZIP)
-    if _is_safetensors(head):
+    if is_safetensors:
         found.append(Kind.SAFETENSORS)
     return tuple(found) or (_by_elimination(source, head),)
 

@@ -63,14 +63,14 @@ def _check(source: Readable, end: int, size: int) -> None:
 
 
 def _metadata(entry: Any) -> None:
-    if not isinstance(entry, list) or not all(isinstance(value, str) for _, value in entry):
+    if not isinstance(entry, tuple) or not all(isinstance(value, str) for _, value in entry):
         raise _Wrong("its metadata is not text by name")
     if len({name for name, _ in entry}) != len(entry):
         raise _Wrong("its metadata has a name twice")
 
 
 def _place(name: str, entry: Any) -> tuple[int, int]:
-    said = dict(entry) if isinstance(entry, list) else {}
+    said = dict(entry) if isinstance(entry, tuple) else {}
     if len(said) != 3 or len(entry) != 3 or said.keys() != {"dtype", "shape", "data_offsets"}:
         raise _Wrong(f"{name:.80} is no tensor")
     dtype, shape, offsets = said["dtype"], said["shape"], said["data_offsets"]
@@ -93,7 +93,7 @@ def _are_numbers(value: Any) -> bool:
 
 
 def entries(source: Readable, start: int, end: int) -> Iterator[tuple[str, Any]]:
-    """Names and values of a JSON object, in order; objects in it are lists of pairs.
+    """Names and values of a JSON object, in order; objects in it are tuples of pairs.
 
     Raises:
         _Wrong: It is no JSON object, or its text is not UTF-8.
@@ -121,7 +121,7 @@ class _Text:
     def __init__(self, source: Readable, start: int, end: int) -> None:
         self._source, self._next, self._end = source, start, end
         self._text, self._at, self._cut = "", 0, b""
-        self._decoder = json.JSONDecoder(object_pairs_hook=list, parse_constant=_refused)
+        self._decoder = json.JSONDecoder(object_pairs_hook=tuple, parse_constant=_refused)
 
     def peek(self) -> str:
         """The next character that is no white space; empty at the end."""
