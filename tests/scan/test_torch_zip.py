@@ -23,7 +23,7 @@ torch = pytest.importorskip("torch")
 DTYPES = """
     float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 float8_e8m0fnu int64 int32 int16 int8
     uint64 uint32 uint16 uint8 bool complex128 complex64 complex32
-""".split()  # noqa: SIM905
+""".split()
 
 
 def saved(value, path, **settings):
