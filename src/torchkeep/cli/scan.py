@@ -9,6 +9,7 @@ import click
 
 from torchkeep.cli import options, output
 from torchkeep.core import files
+from torchkeep.core.errors import UsageError
 from torchkeep.core.messages import message
 from torchkeep.core.text import visible
 from torchkeep.scan import FileReport, Report, Tier, Verdict, paths, stream
@@ -60,6 +61,8 @@ def scan(
             tier=Tier(tier),
         )
     if "-" in locations:
+        if sys.stdin is None:
+            raise UsageError("standard input is closed", next="name a file instead of -")
         given = stream(sys.stdin.buffer, "<stdin>", tier=Tier(tier))
         report = Report((*report.files, given))
     if as_json:
@@ -96,5 +99,5 @@ def _line(file: FileReport, language: str) -> str:
 
 
 def _patterns(path: Path) -> list[str]:
-    lines = files.read(path, limit=1 << 20).decode("utf-8", "replace").splitlines()
+    lines = files.read(path, limit=1 << 20).decode("utf-8", "surrogateescape").splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]

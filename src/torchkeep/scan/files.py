@@ -66,7 +66,7 @@ def paths(
 
     Args:
         locations: What to scan.
-        exclude: Shell patterns of paths below a folder that are left out.
+        exclude: Shell patterns of paths below a folder that are left out; ``*`` matches ``/`` too.
         tier: How much of a model may lie in a pickle.
         allowed: Names that are allowed beside those of the tier.
 
@@ -119,10 +119,24 @@ def _below(location: Location, patterns: tuple[str, ...]) -> Iterator[Location |
         return
     found = tree.walk(path)
     for entry in found.files:
-        if not any(fnmatch(entry.path, pattern) for pattern in patterns):
+        if not _matches(entry.path, patterns):
             yield path / entry.path
-    for name, reason in found.unreadable:
-        yield _unread(str(path / name), SourceError(reason))
+    # A loader follows a link that the walk does not: what lies there must not pass for scanned.
+    outside = [
+        (name, "it leads out of the folder") for name in found.skipped if _leaves(path, name)
+    ]
+    for name, reason in (*found.unreadable, *outside):
+        if not _matches(name, patterns):
+            yield _unread(str(path / name), SourceError(reason))
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _leaves(folder: Path, name: str) -> bool:
+    link = folder / name
+    return link.is_symlink() and not link.resolve().is_relative_to(folder.resolve())
 
 
 def _unread(name: str, error: SourceError) -> FileReport:

@@ -1,0 +1,210 @@
+"""``torchkeep scan`` at the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from doubles.http import FileServer
+from makers.projects import safetensors, tree, write
+from makers.shell import COMMAND, call, environment
+
+from torchkeep.cli import app
+
+CLEAN = b"\x80\x02}."
+DANGER = b"\x80\x02cos\nsystem\n."
+FILES = {
+    "danger.pkl": DANGER,
+    "review.pkl": b"\x80\x02cmine\nThing\n.",
+    "damaged.safetensors": safetensors(a=b"1234")[:-1],
+    "unknown.onnx": bytes(100),
+    "clean.pkl": CLEAN,
+    "words.txt": b"words",
+}
+HEAVY = {"torch", "numpy", "pydantic", "safetensors", "pickle", "torchkeep.audit"}
+
+LOOK = """
+import json, sys
+{before}
+from torchkeep.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    status = end.code
+json.dump([status, sorted(sys.modules)], sys.stderr)
+"""
+BLOCKED = "sys.modules.update(torch=None, numpy=None, safetensors=None)"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(write(tmp_path, FILES))
+    monkeypatch.setenv("TORCHKEEP_LANG", "en")
+    monkeypatch.setenv("NO_PROXY", "*")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("names", "status"),
+    [
+        (["clean.pkl"], 0),
+        (["words.txt"], 0),
+        (["clean.pkl", "words.txt"], 0),
+        (["danger.pkl"], 1),
+        (["damaged.safetensors"], 1),
+        (["review.pkl"], 1),
+        (["unknown.onnx"], 3),
+        (["clean.pkl", "unknown.onnx"], 3),
+        (["unknown.onnx", "review.pkl"], 1),
+        (["."], 1),
+        ([".", "--exclude", "*.pkl", "--exclude", "dam*"], 3),
+        ([".", "--exclude", "*"], 0),
+        (["clean.pkl", "--tier", "weights"], 0),
+        (["missing"], 2),
+        (["clean.pkl", "missing"], 2),
+        (["gopher://x"], 2),
+        (["--tier", "all", "."], 2),
+        ([".", "--exclude-from", "missing"], 2),
+        ([], 2),
+    ],
+)
+def test_the_exit_status_is_the_verdict_and_json_is_one_document(here, capfd, names, status):
+    before = tree(here)
+    assert app.run(["scan", *names]) == status
+    out, err = capfd.readouterr()
+    assert (bool(out), bool(err)) == (status != 2, status == 2)
+    assert app.run(["scan", "--json", *names]) == status
+    out, err = capfd.readouterr()
+    assert (out.count("\n"), err) == (1, "")
+    document = json.loads(out)
+    assert document["schema_version"] == 1
+    assert ("error" in document) == (status == 2)
+    assert tree(here) == before
+
+
+def test_the_shape_of_the_document(here, capfd):
+    app.run(["scan", "--json", "clean.pkl", "danger.pkl"])
+    finding = {
+        "rule": "TK-SCAN-010",
+        "severity": "dangerous",
+        "message": "loading it looks up os.system, which can run code",
+        "member": "",
+        "offset": 2,
+        "opcode": "GLOBAL",
+    }
+    assert json.loads(capfd.readouterr().out) == {
+        "schema_version": 1,
+        "verdict": "dangerous",
+        "files": [
+            {"path": "clean.pkl", "format": "pickle", "verdict": "clean", "findings": []},
+            {
+                "path": "danger.pkl",
+                "format": "pickle",
+                "verdict": "dangerous",
+                "findings": [finding],
+            },
+        ],
+    }
+
+
+def test_people_read_a_line_for_each_model_and_a_sum(here, capfd):
+    assert app.run(["scan", "."]) == 1
+    lines = capfd.readouterr().out.splitlines()
+    assert "dangerous  danger.pkl  (pickle)" in lines
+    assert "clean  clean.pkl  (pickle)" in lines
+    assert not any("words.txt" in line for line in lines)
+    assert lines[-1] == (
+        "1 dangerous, 1 malformed, 1 needs review, 1 not scanned, 1 clean, 1 no model"
+    )
+
+
+def test_the_same_in_chinese(here, capfd):
+    assert app.run(["scan", "--lang", "zh", "danger.pkl"]) == 1
+    out = capfd.readouterr().out
+    assert ("危险" in out, "os.system" in out, "TK-SCAN-010" in out) == (True, True, True)
+    app.run(["scan", "--json", "danger.pkl"])
+    english = capfd.readouterr().out
+    app.run(["scan", "--json", "--lang", "zh", "danger.pkl"])
+    assert capfd.readouterr().out == english
+
+
+def test_a_file_of_patterns(here, capfd):
+    write(here, {"patterns": b"# what we know\n\n*.pkl\n  dam*  \nunknown.onnx\n\xff*\n"})
+    write(here, {b"\xffdanger": DANGER})
+    assert app.run(["scan", ".", "--exclude-from", "patterns"]) == 0
+    assert "no model" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("data", [CLEAN, DANGER, bytes(100)])
+def test_standard_input(here, data):
+    done = subprocess.run(
+        [*COMMAND, "scan", "--json", "-", "clean.pkl"],
+        input=data,
+        capture_output=True,
+        cwd=here,
+        env=environment(),
+        timeout=60,
+    )
+    document = json.loads(done.stdout)
+    assert [file["path"] for file in document["files"]] == ["clean.pkl", "<stdin>"]
+    assert done.returncode == {CLEAN: 0, DANGER: 1}.get(data, 3)
+    assert done.stderr == b""
+
+
+def test_standard_input_that_is_closed_is_an_error(here, capfd, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert app.run(["scan", "-"]) == 2
+    assert "standard input is closed" in capfd.readouterr().err
+
+
+def test_a_url(here, capfd):
+    with FileServer(DANGER) as server:
+        assert app.run(["scan", server.url]) == 1
+    assert server.url in capfd.readouterr().out
+    assert app.run(["scan", server.url]) == 3  # nobody is there any more
+
+
+def test_names_do_not_reach_the_terminal_as_they_are(tmp_path):
+    names = ["esc\x1b[2J.pkl", "bidi\u202egpj.pkl", "new\nline.pkl", b"stray\xff.pkl"]
+    write(tmp_path, dict.fromkeys(names, DANGER))
+    text = call("scan", ".", cwd=tmp_path, PYTHONUTF8="1")
+    assert text.returncode == 1
+    assert not any(bad in text.stdout for bad in (b"\x1b", "\u202e".encode(), b"new\nl", b"\xff"))
+    assert text.stdout.count(b"TK-SCAN-010") == 4
+    document = call("scan", "--json", ".", cwd=tmp_path).stdout
+    assert document.isascii()
+    assert len(json.loads(document)["files"]) == 4
+
+
+def test_what_a_pickle_names_does_not_reach_the_terminal_as_it_is(tmp_path):
+    write(tmp_path, {"m.pkl": b"\x80\x02cmine\x1b[2J\nThing\n."})
+    done = call("scan", "m.pkl", cwd=tmp_path)
+    assert (done.returncode, b"\x1b" in done.stdout) == (1, False)
+
+
+def looked(folder, *arguments, before=""):
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK.format(before=before), *arguments],
+        capture_output=True,
+        cwd=folder,
+        env=environment(),
+        timeout=60,
+    )
+    status, modules = json.loads(done.stderr.decode().splitlines()[-1])
+    return status, set(modules), done.stdout
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_scan_imports_nothing_that_it_does_not_need(tmp_path, name):
+    _, modules, _ = looked(write(tmp_path, FILES), "scan", name)
+    assert not HEAVY & modules
+
+
+def test_the_verdict_does_not_depend_on_what_is_installed(tmp_path):
+    write(tmp_path, FILES)
+    free = looked(tmp_path, "scan", "--json", ".")
+    blocked = looked(tmp_path, "scan", "--json", ".", before=BLOCKED)
+    assert (free[0], free[2]) == (blocked[0], blocked[2]) == (1, free[2])
+    assert json.loads(free[2])["verdict"] == "dangerous"
