@@ -48,8 +48,11 @@ def main() -> None:
     stage("Audit: what is open, and what closes it (nothing of the project is executed)")
     run("torchkeep", "audit", "--lang", "en", status=1)
 
+    stage("The model somebody sent, by itself: what would loading it do?")
+    run("torchkeep", "scan", "legacy_income.pt", "--lang", "en", status=1)
+
     stage("Why the first row matters")
-    run("torchkeep", "explain", "TK-SCAN-001", "--lang", "en")
+    run("torchkeep", "explain", "TK-SCAN-002", "--lang", "en")
 
     report = (PROJECT / ".torchkeep" / "report.html").relative_to(ROOT)
     print(f"\nThe report, to open in a browser: {report}")

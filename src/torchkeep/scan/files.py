@@ -12,9 +12,10 @@ from typing import BinaryIO
 
 from torchkeep.core import progress, source, tree
 from torchkeep.core.errors import SourceError, UsageError
+from torchkeep.core.source import Readable
 from torchkeep.core.text import visible
 from torchkeep.scan import dispatch
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 from torchkeep.scan.pickle.policy import Policy, Tier
 from torchkeep.scan.verdict import FileReport, Report, Verdict
 
