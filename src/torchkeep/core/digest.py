@@ -16,11 +16,12 @@ import hashlib
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from torchkeep.core import progress, strict
 from torchkeep.core.errors import Foreign
 from torchkeep.core.progress import Advance
+from torchkeep.core.source import Source
 
 _BLOCK: Final = 1 << 20
 _HEADER_LIMIT: Final = 100_000_000  # the safetensors library's own
@@ -32,21 +33,6 @@ _BITS: Final = (
     | {"F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32}
     | {"U64": 64, "I64": 64, "F64": 64, "C64": 64}
 )  # of one element, by the dtypes of safetensors 0.8
-
-
-class Readable(Protocol):
-    """Bytes that can be read from any place (:mod:`torchkeep.core.source`)."""
-
-    @property
-    def name(self) -> str:
-        """What to call it in a message."""
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Exactly ``length`` bytes from ``offset``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +70,13 @@ def content(tensors: Iterable[TensorDigest]) -> str:
     return out.hexdigest()
 
 
-def sha256(source: Readable) -> str:
+def sha256(source: Source) -> str:
     """SHA-256 of all bytes of ``source``, in lower-case hex."""
     with progress.task(f"hashing {source.name}", source.size) as advance:
         return _hash(source, 0, source.size, advance).hex()
 
 
-def safetensors_content(source: Readable) -> str:
+def safetensors_content(source: Source) -> str:
     """The content digest of a safetensors file, from its bytes alone.
 
     The file must be one that every reader reads alike, with no byte of data outside of a tensor: a
@@ -120,7 +106,7 @@ class _Slot(NamedTuple):
     shape: tuple[int, ...]
 
 
-def _tensors(source: Readable) -> Iterator[TensorDigest]:
+def _tensors(source: Source) -> Iterator[TensorDigest]:
     (length,) = struct.unpack("<Q", source.read(0, min(8, source.size)))
     start = 8 + length
     if length > _HEADER_LIMIT or start > source.size:
@@ -171,7 +157,7 @@ def _elements(shape: list[int]) -> int:
     return out
 
 
-def _hash(source: Readable, offset: int, length: int, advance: Advance) -> bytes:
+def _hash(source: Source, offset: int, length: int, advance: Advance) -> bytes:
     out = hashlib.sha256()
     for start in range(offset, offset + length, _BLOCK):
         block = source.read(start, min(_BLOCK, offset + length - start))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Final
 
-from torchkeep.scan.job import DEEPEST, Job, Readable
+from torchkeep.core.source import Readable
+from torchkeep.scan.job import DEEPEST, Job
 from torchkeep.scan.pickle.bare import is_bare
 from torchkeep.scan.sniff import Kind, kinds
 from torchkeep.scan.verdict import Verdict

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from torchkeep.core.messages import Message, message
 from torchkeep.scan.pickle.policy import Policy, Tier, of
@@ -17,17 +17,6 @@ MOST_UNPACKED: Final = 4 << 30
 
 MOST_ISSUES: Final = 200
 """Issues that are kept of one file; more add nothing to its verdict."""
-
-
-class Readable(Protocol):
-    """Bytes that can be read from any place (:mod:`torchkeep.core.source`)."""
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Exactly ``length`` bytes from ``offset``."""
 
 
 @dataclass(slots=True)

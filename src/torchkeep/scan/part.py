@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torchkeep.core.errors import SourceError
-from torchkeep.scan.job import Readable
+from torchkeep.core.source import Readable
 
 
 class Part:

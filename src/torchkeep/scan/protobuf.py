@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from torchkeep.scan.job import Readable
+from torchkeep.core.source import Readable
 
 _CHUNK: Final = 1 << 16
 _FIXED: Final = {1: 8, 5: 4}  # bytes of a value, by wire type

@@ -10,7 +10,7 @@ import json
 from enum import StrEnum
 from typing import Final
 
-from torchkeep.scan.job import Readable
+from torchkeep.core.source import Readable
 from torchkeep.scan.protobuf import is_model
 
 _HEADER_LIMIT: Final = 1 << 48  # no safetensors header is near that long

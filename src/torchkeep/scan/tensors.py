@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from torchkeep.scan.job import Readable
+from torchkeep.core.source import Readable
 from torchkeep.scan.pickle.machine import Machine
 from torchkeep.scan.pickle.policy import Policy
 from torchkeep.scan.pickle.values import Dict, Global, Made, Persistent

@@ -17,13 +17,13 @@ import re
 from typing import Final
 
 from torchkeep.core.errors import MissingExtra, UsageError
-from torchkeep.core.source.base import Source
+from torchkeep.core.source.base import Readable, Source
 from torchkeep.core.source.buffered import Buffered
 from torchkeep.core.source.local import BytesSource, FileSource, path_of
 from torchkeep.core.source.reader import Reader
 from torchkeep.core.text import visible
 
-__all__ = ["Buffered", "BytesSource", "FileSource", "Reader", "Source", "open"]
+__all__ = ["Buffered", "BytesSource", "FileSource", "Readable", "Reader", "Source", "open"]
 
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 

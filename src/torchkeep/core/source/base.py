@@ -6,7 +6,7 @@ import io
 import threading
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from torchkeep.core.errors import SourceError
 from torchkeep.core.source.reader import Reader
@@ -14,6 +14,17 @@ from torchkeep.core.source.reader import Reader
 FIRST: Final = 16 * 1024
 """Bytes that the request which opens a remote file asks for: it must ask for some, and every
 reader wants the first ones to see what the file is."""
+
+
+class Readable(Protocol):
+    """What can be read piece by piece: a :class:`Source`, or part of one."""
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes from ``offset``."""
 
 
 class Source(ABC):

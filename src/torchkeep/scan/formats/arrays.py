@@ -6,9 +6,10 @@ import ast
 import re
 from typing import Any, Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan.formats import pickles
 from torchkeep.scan.formats.legacy import refuse
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 from torchkeep.scan.part import Part
 from torchkeep.scan.verdict import Verdict
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan.formats import texts
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 from torchkeep.scan.pickle.dangerous import is_dangerous
 from torchkeep.scan.templates import danger
 from torchkeep.scan.verdict import Verdict

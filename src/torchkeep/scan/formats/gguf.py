@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan.formats import configs
 from torchkeep.scan.formats.legacy import refuse
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 
 _MOST: Final = 1_000_000  # facts, and tensors
 _MOST_ITEMS: Final = 50_000_000

@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan.formats import configs
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 from torchkeep.scan.verdict import Verdict
 
 _WINDOW: Final = 1 << 22

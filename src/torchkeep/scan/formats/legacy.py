@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan.formats import pickles
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 from torchkeep.scan.pickle.machine import Machine, Outcome
 from torchkeep.scan.pickle.values import Global, Made, Persistent
 from torchkeep.scan.tensors import ITEM_SIZES, Recorder, Storage, Tensor, tensor_of

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan.formats.legacy import refuse
 from torchkeep.scan.formats.tars import leads_out
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 from torchkeep.scan.protobuf import Field, Malformed, Walker
 from torchkeep.scan.verdict import Verdict
 

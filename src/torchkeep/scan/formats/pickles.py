@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from torchkeep.core.source import BytesSource
+from torchkeep.core.source import BytesSource, Readable
 from torchkeep.scan import dispatch
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 from torchkeep.scan.pickle.dangerous import is_dangerous
 from torchkeep.scan.pickle.hits import Hit, What
 from torchkeep.scan.pickle.machine import Machine, Outcome

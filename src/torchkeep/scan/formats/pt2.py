@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan import zip as archives
 from torchkeep.scan.formats import zips
 from torchkeep.scan.formats.torch_zip import fold
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 from torchkeep.scan.tensors import Storage, Tensor
 from torchkeep.scan.verdict import Verdict
 from torchkeep.scan.zip import Member

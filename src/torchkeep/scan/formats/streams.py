@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Final, Protocol, Self
 
+from torchkeep.core.source import Readable
 from torchkeep.scan import dispatch
 from torchkeep.scan.formats import texts
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 from torchkeep.scan.verdict import Verdict
 
 _PIECE: Final = 1 << 18

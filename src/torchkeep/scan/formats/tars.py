@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan import dispatch
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 from torchkeep.scan.part import Part
 from torchkeep.scan.verdict import Verdict
 

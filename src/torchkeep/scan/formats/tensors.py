@@ -10,8 +10,9 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan.formats.legacy import refuse
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 
 _LONGEST_HEADER: Final = 100_000_000  # bytes, as the library has it
 _WINDOW: Final = 1 << 20

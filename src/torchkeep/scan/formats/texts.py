@@ -10,7 +10,8 @@ import re
 from pathlib import PurePosixPath
 from typing import Final
 
-from torchkeep.scan.job import Job, Readable
+from torchkeep.core.source import Readable
+from torchkeep.scan.job import Job
 from torchkeep.scan.pickle.bare import Bare, known_dangers
 from torchkeep.scan.verdict import Verdict
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan.formats import pickles
 from torchkeep.scan.formats.legacy import refuse
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 from torchkeep.scan.pickle.machine import Machine, Outcome
 from torchkeep.scan.pickle.values import Global
 from torchkeep.scan.tensors import ITEM_SIZES, storage_of

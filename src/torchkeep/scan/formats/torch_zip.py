@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan import zip as archives
 from torchkeep.scan.formats import joblib, legacy, pickles, torchscript, zips
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 from torchkeep.scan.part import Part
 from torchkeep.scan.pickle.bare import is_bare
 from torchkeep.scan.pickle.policy import Policy

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan import zip as archives
-from torchkeep.scan.job import Job, Readable
+from torchkeep.scan.job import Job
 from torchkeep.scan.pickle.policy import Grant, Policy, Use
 from torchkeep.scan.verdict import Verdict
 from torchkeep.scan.zip import Member

@@ -11,9 +11,10 @@ import re
 from pathlib import PurePosixPath
 from typing import Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan import dispatch
 from torchkeep.scan import zip as archives
-from torchkeep.scan.job import DEEPEST, Job, Readable
+from torchkeep.scan.job import DEEPEST, Job
 from torchkeep.scan.part import Part
 from torchkeep.scan.sniff import Kind, kinds
 from torchkeep.scan.verdict import FileReport, Issue, Verdict

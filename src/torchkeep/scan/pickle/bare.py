@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan.pickle.dangerous import is_dangerous
 from torchkeep.scan.pickle.hits import What
 from torchkeep.scan.pickle.machine import Machine, Outcome
 from torchkeep.scan.pickle.opcodes import TABLE
 from torchkeep.scan.pickle.policy import Policy
-from torchkeep.scan.pickle.stream import Broken, Readable
+from torchkeep.scan.pickle.stream import Broken
 from torchkeep.scan.pickle.values import Global, Made
 
 _MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan.pickle import opcodes
 from torchkeep.scan.pickle.hits import Hit, What
 from torchkeep.scan.pickle.policy import Container, Grant, Policy, Use
-from torchkeep.scan.pickle.stream import Broken, Readable, Stream
+from torchkeep.scan.pickle.stream import Broken, Stream
 from torchkeep.scan.pickle.values import Dict, Global, Made, Persistent, Unknown
 from torchkeep.scan.pickle.weight import largest, weight
 

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
+from torchkeep.core.source import Readable
 from torchkeep.scan.pickle.values import Blob
 
 _CHUNK: Final = 1 << 18  # bytes read at a time
 _AHEAD: Final = 16  # bytes that an opcode with its fixed argument takes at most, and some
 KEPT: Final = 1 << 20  # bytes of the longest text or bytes that are kept; longer ones are passed by
 _LONGEST_LINE: Final = 1 << 20
-
-
-class Readable(Protocol):
-    """Bytes that can be read from any place."""
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Exactly ``length`` bytes from ``offset``."""
 
 
 class Broken(Exception):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final, NamedTuple
 
-from torchkeep.scan.job import Readable
+from torchkeep.core.source import Readable
 from torchkeep.scan.zip.directory import (
     Directory,
     Ending,

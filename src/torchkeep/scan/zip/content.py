@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, Final
 
-from torchkeep.core.source import BytesSource
-from torchkeep.scan.job import Readable
+from torchkeep.core.source import BytesSource, Readable
 from torchkeep.scan.part import Part
 from torchkeep.scan.zip.archive import Member
 

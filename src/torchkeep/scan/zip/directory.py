@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from torchkeep.scan.job import Readable
+from torchkeep.core.source import Readable
 
 _END: Final = struct.Struct("<4s4H2LH")
 _LOCATOR: Final = struct.Struct("<4sLQL")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
-from torchkeep.scan.job import Readable
+from torchkeep.core.source import Readable
 from torchkeep.scan.zip.directory import LONG, NAME_FIELD, Entry, widened
 
 _HEADER: Final = struct.Struct("<4s5H3L2H")

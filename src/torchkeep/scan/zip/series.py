@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torchkeep.scan.job import Readable
+from torchkeep.core.source import Readable
 from torchkeep.scan.part import Part
 from torchkeep.scan.zip.directory import last_end, shift_of
 from torchkeep.scan.zip.local import MAGIC

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from torchkeep.scan.job import Readable
+from torchkeep.core.source import Readable
 from torchkeep.scan.zip.local import MAGIC, Local, Window, local
 
 _CHUNK: Final = 1 << 16
