@@ -74,3 +74,8 @@ def test_the_index_lists_every_rule_and_every_unmeasured_item():
     unmeasured = [item.rule for item in ITEMS if item.key not in measured]
     assert names == sorted([*RULES, *ISSUES, *unmeasured])
     assert all(title.text(language) for _, title in listed for language in LANGUAGES)
+
+
+def test_of_ids_that_are_as_near_the_first_are_named():
+    with pytest.raises(UsageError, match=r"near it: TK-SCAN-001, TK-SCAN-010, TK-SCAN-011"):
+        explain("TK-SCAN-01")

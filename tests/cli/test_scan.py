@@ -137,7 +137,7 @@ def test_a_file_of_patterns(here, capfd):
     assert "no model" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("data", [CLEAN, DANGER, bytes(100)])
+@pytest.mark.parametrize("data", [CLEAN, DANGER, bytes(100), b""])
 def test_standard_input(here, data):
     done = subprocess.run(
         [*COMMAND, "scan", "--json", "-", "clean.pkl"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from typing import Any
 
 from torchkeep.audit import rulesets
@@ -60,11 +60,20 @@ def explain(rule: str) -> Explanation:
         sections = {name: text for name in SECTIONS if (text := words(wanted, name)) is not None}
         return Explanation(rule=wanted, items=(), sections=sections)
     ids = [*known, *issues, *{item.rule for item in ITEMS}]
-    near = ", ".join(get_close_matches(wanted, ids, n=3, cutoff=0.5))
+    near = ", ".join(_nearest(wanted, ids))
     raise UsageError(
         f"there is no rule {visible(rule)}" + (f"; near it: {near}" if near else ""),
         next="run: torchkeep explain",
     )
+
+
+def _nearest(wanted: str, ids: list[str]) -> list[str]:
+    """The three ids most like ``wanted``; of equal ones the first."""
+    likeness = {name: SequenceMatcher(None, wanted, name).ratio() for name in ids}
+    near = sorted(
+        (name for name in likeness if likeness[name] >= 0.5), key=lambda n: (-likeness[n], n)
+    )
+    return near[:3]
 
 
 def index() -> list[tuple[str, Message]]:

@@ -52,8 +52,14 @@ def data(
 def stream(
     opened: BinaryIO, name: str, *, tier: Tier = Tier.MODULE, allowed: Policy | None = None
 ) -> FileReport:
-    """Scan what a stream such as standard input gives; it is read to its end first."""
-    return data(opened.read(), name, tier=tier, allowed=allowed)
+    """Scan what a stream such as standard input gives; it is read to its end first.
+
+    A stream that gives nothing is ``not-scanned``: whoever should have written to it has failed.
+    """
+    content = opened.read()
+    if not content:
+        return _unread(name, SourceError("nothing came"))
+    return data(content, name, tier=tier, allowed=allowed)
 
 
 def paths(
