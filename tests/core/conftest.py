@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from core.db_rows import CREATE
+from doubles.http import DATA, FileServer
 
 from torchkeep.core import db
 
@@ -47,3 +49,24 @@ def database(db_location: str, migrations: Callable[..., Path]) -> Iterator[db.D
 def start(migrations: Callable[..., Path]) -> Callable[..., db.Database]:
     """Opens a database with the table ``t`` of ``db_rows``."""
     return functools.partial(db.open, room="test", migrations=migrations(CREATE), timeout=2)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def server():
+    with FileServer(DATA) as running:
+        yield running
+
+
+@pytest.fixture
+def naps(monkeypatch):
+    """Sleeps, noted in place of slept."""
+    slept = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    return slept

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import random
 import time
 import traceback
 from datetime import UTC, datetime, timedelta
@@ -10,7 +9,10 @@ from email.utils import format_datetime
 
 import pytest
 from doubles.http import (
+    DATA,
+    EXPECTED,
     PATH,
+    SLICE,
     FileServer,
     chunked,
     drip,
@@ -30,31 +32,6 @@ from doubles.http import (
 from torchkeep.core import source
 from torchkeep.core.errors import SourceError, UsageError
 from torchkeep.core.source.http import HttpSource
-
-DATA = random.Random(0).randbytes(50_000)
-SLICE = (30_000, 5_000)
-EXPECTED = DATA[30_000:35_000]
-
-
-@pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch):
-    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.fixture
-def server():
-    with FileServer(DATA) as running:
-        yield running
-
-
-@pytest.fixture
-def naps(monkeypatch):
-    """Sleeps, noted in place of slept."""
-    slept = []
-    monkeypatch.setattr(time, "sleep", slept.append)
-    return slept
 
 
 class TestReading:

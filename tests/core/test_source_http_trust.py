@@ -1,40 +1,23 @@
 """Files on web servers: whom to trust with what, on redirects, certificates and proxies."""
 
 import base64
-import random
-import time
 
 import pytest
-from doubles.http import PATH, FileServer, certificate, ranges, redirect, status
+from doubles.http import (
+    DATA,
+    EXPECTED,
+    PATH,
+    SLICE,
+    FileServer,
+    certificate,
+    ranges,
+    redirect,
+    status,
+)
 
 from torchkeep.core import source
 from torchkeep.core.errors import SourceError
 from torchkeep.core.source.address import follow, parse
-
-DATA = random.Random(0).randbytes(50_000)
-SLICE = (30_000, 5_000)
-EXPECTED = DATA[30_000:35_000]
-
-
-@pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch):
-    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.fixture
-def server():
-    with FileServer(DATA) as running:
-        yield running
-
-
-@pytest.fixture
-def naps(monkeypatch):
-    """Sleeps, noted in place of slept."""
-    slept = []
-    monkeypatch.setattr(time, "sleep", slept.append)
-    return slept
 
 
 @pytest.fixture(scope="module")

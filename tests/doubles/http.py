@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import random
 import re
 import ssl
 import threading
@@ -22,6 +23,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 PATH = "/folder/model.bin"
+
+DATA = random.Random(0).randbytes(50_000)
+"""What the server of the tests has, and a part of it that they read."""
+SLICE = (30_000, 5_000)
+EXPECTED = DATA[30_000:35_000]
 
 
 class Seen(NamedTuple):

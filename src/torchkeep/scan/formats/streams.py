@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import os
-import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import IO, Final, Protocol, Self
+from typing import Final, Protocol
 
 from torchkeep.core.source import Readable
 from torchkeep.scan import dispatch
 from torchkeep.scan.formats import texts
 from torchkeep.scan.job import Job
+from torchkeep.scan.spool import Spool
 from torchkeep.scan.verdict import Verdict
 
 _PIECE: Final = 1 << 18
-_IN_MEMORY: Final = 8 << 20
 _MEMORY: Final = 256 << 20  # bytes that a decoder of lzma may take; its largest preset takes 65 MiB
 _FREE: Final = 64 << 20  # bytes that may come out whatever went in
 _MOST_RATIO: Final = 200  # zeros, which weights can be, give 1000 with gzip, and a bomb no less
@@ -89,39 +86,6 @@ _WITH_MAGIC: Final = (
     _XZ,
 )
 _NOT_READ: Final = ((b"\x28\xb5\x2f\xfd", "zstd"), (b"\x04\x22\x4d\x18", "lz4"))
-
-
-class Spool:
-    """Bytes that were unpacked: in memory while they are few, else in a temporary file."""
-
-    def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
-        self.size = 0
-
-    def write(self, data: bytes) -> None:
-        """Add bytes behind those that are there."""
-        self._file.seek(0, os.SEEK_END)
-        self._file.write(data)
-        self.size += len(data)
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Exactly ``length`` bytes from ``offset``."""
-        self._file.seek(offset)
-        data = self._file.read(length)
-        if len(data) != length:
-            raise ValueError(f"{self.size} bytes were unpacked; {length} from {offset} asked for")
-        return data
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._file.close()
 
 
 def look(job: Job, source: Readable, member: str, depth: int) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import bz2
 import lzma
 import struct
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from torchkeep.core.source import BytesSource, Readable
 from torchkeep.scan.part import Part
+from torchkeep.scan.spool import Spool
 from torchkeep.scan.zip.archive import Member
 
 STORED: Final = 0
@@ -20,20 +20,7 @@ METHODS: Final = frozenset({STORED, 8, 12, 14})
 """Methods of compression that are unpacked: deflate, bzip2 and lzma."""
 
 _CHUNK: Final = 1 << 20
-_IN_MEMORY: Final = 1 << 24
 _CHECKED: Final = 1 << 26  # bytes of the largest stored member whose checksum is looked at
-
-
-class _Spool:
-    """What was unpacked, in memory or in a temporary file."""
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self._file = file
-        self.size = size
-
-    def read(self, offset: int, length: int) -> bytes:
-        self._file.seek(offset)
-        return self._file.read(length)
 
 
 @contextmanager
@@ -51,14 +38,14 @@ def opened(source: Readable, member: Member, complain: Callable[[str], None]) ->
     if member.method == STORED:
         yield _stored(part, member, complain)
         return
-    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
-        size, crc = 0, 0
+    with Spool() as spool:
+        crc = 0
         for piece in _unpacked(part, member, complain):
-            file.write(piece)
-            size, crc = size + len(piece), zlib.crc32(piece, crc)
-        if size == member.size and member.crc is not None and crc != member.crc:
+            spool.write(piece)
+            crc = zlib.crc32(piece, crc)
+        if spool.size == member.size and member.crc is not None and crc != member.crc:
             complain("zip-checksum")
-        yield _Spool(file, size)
+        yield spool
 
 
 def _stored(part: Part, member: Member, complain: Callable[[str], None]) -> Readable:
