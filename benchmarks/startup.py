@@ -14,15 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+
+from measure import Sample, interval, rounds, verdict
 
 ROOT = Path(__file__).parents[1]
 HERE = Path(sys.executable).parent
@@ -31,11 +31,6 @@ LIMIT_PACKAGES = 12
 BASE = "python -c pass"
 OURS = "torchkeep --help"
 PEERS = ("pip-audit --help", "picklescan --help")
-# One thread each: what a library would start for itself is no part of the question.
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-
-Sample = tuple[float, float]
-"""Wall and CPU time of one run, in milliseconds."""
 
 
 def installed(command: str) -> list[str] | None:
@@ -43,41 +38,6 @@ def installed(command: str) -> list[str] | None:
     name, *rest = command.split()
     program = sys.executable if name == "python" else shutil.which(name, path=HERE)
     return [program, *rest] if program else None
-
-
-def once(command: Sequence[str]) -> Sample:
-    start = time.perf_counter()
-    child = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
-    )
-    _, status, usage = os.wait4(child.pid, 0)
-    wall = time.perf_counter() - start
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
-    return wall * 1000, (usage.ru_utime + usage.ru_stime) * 1000
-
-
-def measure(commands: dict[str, list[str]], runs: int) -> dict[str, list[Sample]]:
-    samples: dict[str, list[Sample]] = {name: [] for name in commands}
-    order = list(commands)
-    chance = random.Random(0)
-    for number in range(runs + 1):
-        chance.shuffle(order)
-        for name in order:
-            sample = once(commands[name])
-            if number:
-                samples[name].append(sample)
-    return samples
-
-
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The median, and its 95 % bootstrap interval."""
-    chance = random.Random(0)
-    medians = sorted(
-        statistics.median(chance.choices(values, k=len(values))) for _ in range(10_000)
-    )
-    return statistics.median(values), medians[250], medians[9749]
 
 
 def ratios(samples: dict[str, list[Sample]], other: str) -> tuple[float, float, float]:
@@ -90,7 +50,7 @@ def start_up(runs: int) -> dict[str, object]:
     present = {name: command for name, command in commands.items() if command}
     if OURS not in present:
         raise SystemExit("torchkeep is not installed beside this Python; run: make test")
-    samples = measure(present, runs)
+    samples = rounds(present, runs)
     out: dict[str, object] = {}
     print(f"{'command':20} {'wall ms (95 % interval)':>28} {'CPU ms':>9}   ours / it, pairs")
     for name in commands:
@@ -141,10 +101,6 @@ def bytes_of(path: Path) -> int:
         return 0
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(f.stat().st_size for f in files if f.is_file() and f.suffix != ".pyc")
-
-
-def verdict(holds: bool) -> str:
-    return "holds" if holds else "does not hold"
 
 
 def attempt(work: Callable[[], dict[str, object]]) -> dict[str, object] | None:

@@ -1,0 +1,64 @@
+"""What every benchmark does alike: run a command and measure it, say how sure a median is."""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+# One thread each: what a library would start for itself is no part of the question.
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+class Sample(NamedTuple):
+    """One run: wall and CPU time in milliseconds, and the most memory it held, in 10^6 bytes."""
+
+    wall: float
+    cpu: float
+    peak: float
+
+
+def once(command: Sequence[str]) -> Sample:
+    """Run a command to its end; one that fails ends the benchmark."""
+    start = time.perf_counter()
+    child = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+    )
+    _, status, usage = os.wait4(child.pid, 0)
+    wall = time.perf_counter() - start
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
+    cpu = usage.ru_utime + usage.ru_stime
+    return Sample(wall * 1000, cpu * 1000, usage.ru_maxrss * 1024 / 1e6)
+
+
+def rounds(commands: dict[str, list[str]], runs: int) -> dict[str, list[Sample]]:
+    """Run every command once a round, in an order drawn anew; the first round does not count."""
+    samples: dict[str, list[Sample]] = {name: [] for name in commands}
+    order = list(commands)
+    chance = random.Random(0)
+    for number in range(runs + 1):
+        chance.shuffle(order)
+        for name in order:
+            sample = once(commands[name])
+            if number:
+                samples[name].append(sample)
+    return samples
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The median, and its 95 % bootstrap interval."""
+    chance = random.Random(0)
+    medians = sorted(
+        statistics.median(chance.choices(values, k=len(values))) for _ in range(10_000)
+    )
+    return statistics.median(values), medians[250], medians[9749]
+
+
+def verdict(holds: bool) -> str:
+    return "holds" if holds else "does not hold"
