@@ -10,18 +10,35 @@ an exact list. The verdict depends on bytes and policy alone: not on the name, n
 installed. What was not scanned is never called clean.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from torchkeep.scan.files import data, file, paths, stream
 from torchkeep.scan.formats.texts import MODEL_SUFFIXES
 from torchkeep.scan.pickle.policy import Tier
 from torchkeep.scan.verdict import FileReport, Issue, Report, Verdict
 
+if TYPE_CHECKING:
+    from torchkeep.scan.conversion import Conversion, convert
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Import what converts when it is needed: a scan of one small file must start at once."""
+        if name in ("Conversion", "convert"):
+            from torchkeep.scan import conversion
+
+            return getattr(conversion, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "MODEL_SUFFIXES",
+    "Conversion",
     "FileReport",
     "Issue",
     "Report",
     "Tier",
     "Verdict",
+    "convert",
     "data",
     "file",
     "paths",

@@ -42,6 +42,13 @@ def file(
         return _unread(os.fspath(location), error)
 
 
+def opened(
+    reading: source.Source, *, tier: Tier = Tier.MODULE, allowed: Policy | None = None
+) -> FileReport:
+    """Scan a file that is open and stays so: what is read of it later is what was judged."""
+    return _scan(reading, reading.name, tier, allowed)
+
+
 def data(
     content: bytes, name: str, *, tier: Tier = Tier.MODULE, allowed: Policy | None = None
 ) -> FileReport:

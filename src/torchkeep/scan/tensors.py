@@ -53,7 +53,8 @@ ITEM_SIZES: Final = {name: size for size, names in _SIZES.items() for name in na
 _MOST: Final = 1 << 62  # elements; what is above overflows somewhere
 
 
-@dataclass(frozen=True, slots=True)
+# Files have tens of thousands of both: to make a frozen one takes three times as long.
+@dataclass(slots=True)
 class Storage:
     """A storage as a persistent id names it.
 
@@ -75,7 +76,7 @@ class Storage:
         return self.count * ITEM_SIZES[self.dtype]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tensor:
     """A tensor as a call of torch rebuilds it.
 
@@ -98,7 +99,7 @@ class Tensor:
     def fits(self) -> bool:
         """Whether every element lies in the storage."""
         numbers = (self.offset, *self.shape, *self.stride)
-        if len(self.shape) != len(self.stride) or not all(0 <= n < _MOST for n in numbers):
+        if len(self.shape) != len(self.stride) or min(numbers) < 0 or max(numbers) >= _MOST:
             return False
         if 0 in self.shape:
             return True
@@ -115,13 +116,13 @@ class Recorder(Machine):
         settings: As of :class:`~torchkeep.scan.pickle.machine.Machine`.
 
     Attributes:
-        storages: Storages that it fetches, by key and size.
+        storages: Storages that it fetches, by key, size and element type.
         made: Calls that put a tensor on a storage, in order.
     """
 
     def __init__(self, source: Readable, start: int, policy: Policy, **settings: Any) -> None:
         super().__init__(source, start, policy, **settings)
-        self.storages: dict[tuple[str, int], Storage] = {}
+        self.storages: dict[tuple[str, int, str], Storage] = {}
         self.made: list[Made] = []
 
     def call(self, maker: Any, args: Any) -> Made:
@@ -135,7 +136,7 @@ class Recorder(Machine):
         """Keep ids of storages."""
         found = storage_of(id)
         if found is not None:
-            self.storages[found.key, found.size] = found
+            self.storages[found.key, found.size, found.dtype] = found
         return super().persist(id)
 
 
@@ -202,7 +203,7 @@ def _rebuild(made: Made) -> tuple[str, tuple[Any, ...]] | None:
 
 
 def _are_numbers(value: Any) -> bool:
-    return isinstance(value, tuple) and all(type(number) is int for number in value)
+    return isinstance(value, tuple) and {int}.issuperset(map(type, value))
 
 
 def _walk(value: Any) -> Iterator[tuple[str, Made]]:
