@@ -9,9 +9,11 @@ that one refusal hides no other.
 from __future__ import annotations
 
 import _compat_pickle
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import count
+from typing import Any, Final, NoReturn
 
 from torchkeep.core.source import Readable
 from torchkeep.scan.pickle import opcodes
@@ -19,8 +21,9 @@ from torchkeep.scan.pickle.hits import Hit, What
 from torchkeep.scan.pickle.policy import Container, Grant, Policy, Use
 from torchkeep.scan.pickle.stream import Broken, Stream
 from torchkeep.scan.pickle.values import Dict, Global, Made, Persistent, Unknown
-from torchkeep.scan.pickle.weight import largest, weight
+from torchkeep.scan.pickle.weight import is_tree, largest, weight
 
+_word: Final = struct.Struct("<I").unpack_from
 _CONSTANTS: Final = {0x29: (), 0x4E: None, 0x88: True, 0x89: False}
 _MOST_STEPS: Final = 100_000_000  # opcodes, and values on the stack
 _MOST_MARKS: Final = 2_000
@@ -98,6 +101,10 @@ class Machine(Stream):
             self.is_odd |= self.offset < self.frame_end
         except Broken as error:
             self.outcome.broken = str(error)
+        except UnicodeDecodeError:
+            self.outcome.broken = f"a text at byte {self.at} is not UTF-8"
+        except struct.error:
+            self.outcome.broken = "it ends in the midst of an opcode"
         except (IndexError, KeyError):
             self.outcome.broken = f"stack, mark or memo is empty at byte {self.at}"
         if self.is_odd:
@@ -107,34 +114,31 @@ class Machine(Stream):
         self.outcome.end = self.offset if self.outcome.broken else max(self.offset, self.frame_end)
         return self.outcome
 
-    # Buffer, position and stack live in local variables: the loop runs once for every opcode of
-    # files with millions of them.
+    # Buffer, position and stack live in local variables, and the commonest opcodes stand first:
+    # the loop runs once for every opcode of files with millions of them.
     def _loop(self) -> Any:
-        table, memo, ops = opcodes.TABLE, self.memo, 0
+        table, memo = opcodes.TABLE, self.memo
         buffer, pos, soft, stack = self.buffer, self.pos, self.soft, self.stack
-        while True:
+        for steps in count():
             if pos > soft:
-                self.pos = pos
-                self._refill(ops + len(stack))
-                buffer, pos, soft = self.buffer, self.pos, self.soft
+                buffer, pos, soft = self._refill(pos, steps + len(stack))
             code = buffer[pos]
             pos += 1
-            ops += 1
-            if code == 0x68:  # BINGET
+            if code == 0x72 and buffer[pos + 3] == 0:  # LONG_BINPUT of a sane index
+                memo[_word(buffer, pos)[0]] = stack[-1]
+                pos += 4
+            elif code == 0x68:  # BINGET
                 stack.append(memo[buffer[pos]])
                 pos += 1
-            elif code == 0x72 and buffer[pos + 3] == 0:  # LONG_BINPUT of a sane index
-                memo[int.from_bytes(buffer[pos : pos + 4], "little")] = stack[-1]
-                pos += 4
-            elif code == 0x71:  # BINPUT
-                memo[buffer[pos]] = stack[-1]
-                pos += 1
-            elif code == 0x6A:  # LONG_BINGET
-                stack.append(memo[int.from_bytes(buffer[pos : pos + 4], "little")])
-                pos += 4
             elif code == 0x4B:  # BININT1
                 stack.append(buffer[pos])
                 pos += 1
+            elif code == 0x58 and (end := pos + 4 + _word(buffer, pos)[0]) <= soft:  # BINUNICODE
+                self.pos, self.at = end, self.base + pos - 1
+                stack.append(str(buffer[pos + 4 : end], "utf-8", "surrogatepass"))
+                pos = end
+            elif code == 0x94:  # MEMOIZE
+                memo[len(memo)] = stack[-1]
             elif code == 0x28:  # MARK
                 self.marks.append(stack)
                 stack = []
@@ -144,13 +148,15 @@ class Machine(Stream):
                 items = tuple(stack)
                 stack = self.marks.pop()
                 stack.append(items)
+            elif code == 0x85:  # TUPLE1
+                stack[-1] = (stack[-1],)
             elif code == 0x86:  # TUPLE2
-                item = stack.pop()
-                stack[-1] = (stack[-1], item)
+                stack[-2:] = [(stack[-2], stack[-1])]
             elif code in _CONSTANTS:
                 stack.append(_CONSTANTS[code])
-            elif code == 0x94:  # MEMOIZE
-                memo[len(memo)] = stack[-1]
+            elif code == 0x6A:  # LONG_BINGET
+                stack.append(memo[int.from_bytes(buffer[pos : pos + 4], "little")])
+                pos += 4
             elif code == 0x2E:  # STOP
                 self.pos, self.at = pos, self.base + pos - 1
                 return stack.pop()
@@ -159,17 +165,21 @@ class Machine(Stream):
                 table[code](self)
                 buffer, pos, soft, stack = self.buffer, self.pos, self.soft, self.stack
 
-    def _refill(self, steps: int) -> None:
+    def _refill(self, pos: int, steps: int) -> tuple[bytes, int, int]:
         if steps > _MOST_STEPS:
-            self._give_up(self.pos)
+            self._give_up(pos)
+        self.pos = pos
         self.fill()
+        return self.buffer, self.pos, self.soft
 
-    def _give_up(self, pos: int) -> None:
+    def _give_up(self, pos: int) -> NoReturn:
         self.pos = pos
         raise Broken("it takes more than any model needs")
 
     def _measure(self) -> None:
         """Printing, comparing or copying what is nested or shared too much takes a process down."""
+        if is_tree(self.outcome.value, _MOST_DEPTH):
+            return
         most, depth = largest(self.outcome.value)
         if most > _MOST_WEIGHT:
             self.hit(What.BOMB, "containers that are shared again and again")

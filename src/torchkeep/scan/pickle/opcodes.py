@@ -120,12 +120,7 @@ def _escaped(m: Machine) -> str:
 
 def _text(m: Machine, length: int, encoding: str = "utf-8", errors: str = "surrogatepass") -> Any:
     data = m.chunk(length)
-    if isinstance(data, Blob):
-        return data
-    try:
-        return data.decode(encoding, errors)
-    except UnicodeDecodeError:
-        raise Broken(f"a text at byte {m.at} is not UTF-8") from None
+    return data if isinstance(data, Blob) else data.decode(encoding, errors)
 
 
 def _name(m: Machine) -> str:

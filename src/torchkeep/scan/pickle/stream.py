@@ -50,7 +50,8 @@ class Stream:
         if left < 0:
             raise Broken("it ends in the midst of an opcode")
         self.leave_frame()
-        self._more(min(_CHUNK, self.end - self.offset - left))
+        # Where a frame ends there is more in the window, and reading ahead would pile it up.
+        self._more(min(_CHUNK, self.end - self.offset - left) if left < _AHEAD else 0)
         if self.pos >= len(self.buffer):
             raise Broken("it ends without a STOP")
 

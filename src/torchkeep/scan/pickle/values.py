@@ -83,12 +83,14 @@ class Set(list[Any]):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Persistent:
     """An object that lies outside of the pickle and is fetched by an id."""
 
-    id: Any
-    offset: int
+    __slots__ = ("id", "offset")
+
+    def __init__(self, id: Any, offset: int) -> None:
+        self.id = id
+        self.offset = offset
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,13 +29,34 @@ def weight(value: Any) -> int:
     return known.get(id(value), 1)
 
 
+def is_tree(value: Any, depth: int) -> bool:
+    """Whether no container in ``value`` is reached twice, or through more than ``depth`` others.
+
+    Nothing in it then weighs more than it takes in the stream. Nearly all models are such trees,
+    and to see that costs a fraction of weighing them.
+    """
+    seen = {id(value)}
+    level = [value]
+    for _ in range(depth):
+        # Empty tuples are all the same one, and weigh nothing.
+        level = [part for node in level for part in _parts(node) if type(part) in _HOLDERS and part]
+        ids = {id(part) for part in level}
+        if not level:
+            return True
+        if len(ids) < len(level) or not seen.isdisjoint(ids):
+            return False
+        seen |= ids
+    return False
+
+
 def _parts(node: Any) -> list[Any] | tuple[Any, ...]:
     if isinstance(node, (tuple, list)):
         return node
     if isinstance(node, Dict):
         return [part for pair in node.pairs for part in pair]
     if isinstance(node, Made):
-        return [node.args, node.state, *node.items, *(part for pair in node.pairs for part in pair)]
+        held = [node.args, node.state, *node.items]
+        return [*held, *(part for pair in node.pairs for part in pair)] if node.pairs else held
     return ()
 
 

@@ -13,6 +13,7 @@ MAGIC: Final = b"PK\x03\x04"
 ENCRYPTED: Final = 0x01
 STREAMED: Final = 0x08
 _HINTS: Final = 0x06  # how hard a writer tried; no reader asks
+_USUAL: Final = 128  # bytes that hold nearly every header with its name and its extra fields
 _NEAR: Final = 192  # bytes that hold the end of a member and the header of the next one of torch
 _FAR: Final = 1 << 18
 _SMALL: Final = 1 << 14  # bytes a member, below which whole stretches are read
@@ -70,22 +71,25 @@ class Window:
 
 def local(window: Window, offset: int) -> Local | None:
     """The header at ``offset``; None where there is none."""
-    raw = window.read(offset, _HEADER.size)
+    raw = window.read(offset, _USUAL)
     if len(raw) < _HEADER.size or raw[:4] != MAGIC:
         return None
-    _, _, flags, method, _, _, crc, packed, size, name_length, extra_length = _HEADER.unpack(raw)
-    rest = window.read(offset + _HEADER.size, name_length + extra_length)
-    if len(rest) < name_length + extra_length:
+    fields = _HEADER.unpack_from(raw)
+    _, _, flags, method, _, _, crc, packed, size, name_length, extra_length = fields
+    middle = _HEADER.size + name_length
+    end = middle + extra_length
+    if len(raw) < end and len(raw := window.read(offset, end)) < end:
         return None
-    name, extra, other, whole = rest[:name_length], rest[name_length:], None, True
-    if LONG in (size, packed) or NAME_FIELD in extra:
+    name, extra, other, whole = raw[_HEADER.size : middle], raw[middle:end], None, True
+    if size == LONG or packed == LONG or NAME_FIELD in extra:
         (size, packed), other, whole = widened(extra, [(size, LONG), (packed, LONG)])
-    data = offset + _HEADER.size + name_length + extra_length
-    return Local(name, flags, method, crc, packed, size, data, other, whole)
+    return Local(name, flags, method, crc, packed, size, offset + end, other, whole)
 
 
 def differences(entry: Entry, found: Local) -> list[str]:
     """The fields in which a member's own header contradicts the directory."""
+    if entry[:6] == found[:6] and entry.whole and found.whole:  # from the name to the size
+        return []
     later = found.flags & STREAMED  # then a zero says nothing
     if later and not (found.crc or found.packed or found.size):
         ours = (entry.name, entry.flags, entry.method, entry.whole, True)
