@@ -63,7 +63,7 @@ def test_of_many_frames_no_more_is_read_than_is_followed():
 
 
 def test_what_is_shared_or_too_deep_is_no_tree():
-    flat = tuple([1, 2])
+    flat = tuple("ab")
     deep = (flat, 0)
     own = [flat]
     own.append(own)

@@ -158,12 +158,13 @@ class Machine(Stream):
                 stack.append(memo[int.from_bytes(buffer[pos : pos + 4], "little")])
                 pos += 4
             elif code == 0x2E:  # STOP
-                self.pos, self.at = pos, self.base + pos - 1
-                return stack.pop()
+                break
             else:
                 self.pos, self.stack, self.at, self._opcode = pos, stack, self.base + pos - 1, code
                 table[code](self)
                 buffer, pos, soft, stack = self.buffer, self.pos, self.soft, self.stack
+        self.pos, self.at = pos, self.base + pos - 1
+        return stack.pop()
 
     def _refill(self, pos: int, steps: int) -> tuple[bytes, int, int]:
         if steps > _MOST_STEPS:
