@@ -90,8 +90,15 @@ def _finding(
         measured=Measured(value=value) if value else None,
         required=message(f"scan.required-{rule}") if is_open else None,
         location=_location(subject, report if rule == 2 else None) if report else None,
-        fix=("torchkeep", "explain", f"TK-SCAN-{rule:03}") if is_open else (),
+        fix=_fix(rule, subject, report) if is_open else (),
     )
+
+
+def _fix(rule: int, path: str, report: FileReport | None) -> tuple[str, ...]:
+    takes = (Verdict.CLEAN, Verdict.NEEDS_REVIEW)
+    if rule == 1 and report and report.is_checkpoint and report.verdict in takes:
+        return ("torchkeep", "convert", f"./{path}")
+    return ("torchkeep", "explain", f"TK-SCAN-{rule:03}")
 
 
 def _location(path: str, report: FileReport | None) -> Location:

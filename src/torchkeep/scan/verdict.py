@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from torchkeep.core.finding import encodable
 from torchkeep.core.messages import Message
@@ -25,7 +25,7 @@ class Verdict(StrEnum):
     @property
     def rank(self) -> int:
         """Place in the worst-of order, 0 the worst."""
-        return list(Verdict).index(self)
+        return _RANKS[self]
 
     @property
     def exit_code(self) -> int:
@@ -33,6 +33,9 @@ class Verdict(StrEnum):
         if self in (Verdict.CLEAN, Verdict.NOT_A_MODEL):
             return 0
         return 3 if self is Verdict.NOT_SCANNED else 1
+
+
+_RANKS: Final = {verdict: rank for rank, verdict in enumerate(Verdict)}
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
@@ -82,6 +85,7 @@ class FileReport:
         issues: Why it is not clean; empty where it is, and for what is no model.
         is_model: Whether a loader would open it.
         has_pickle: Whether a pickle stands in it, so that loading it runs an unpickler.
+        is_checkpoint: Whether ``torch.save`` wrote it, so that its tensors can be converted.
     """
 
     path: str
@@ -89,6 +93,7 @@ class FileReport:
     issues: list[Issue] = field(default_factory=list)
     is_model: bool = True
     has_pickle: bool = False
+    is_checkpoint: bool = False
 
     @property
     def verdict(self) -> Verdict:

@@ -65,6 +65,7 @@ def look(job: Job, source: Readable, member: str, depth: int, offset: int) -> No
         depth: Containers around them.
         offset: Where the magic number ends.
     """
+    job.report.is_checkpoint |= not member
     protocol = _follow(job, Machine(source, offset, job.policy), member, depth)
     if protocol.broken:
         return

@@ -93,6 +93,8 @@ def fold(name: str) -> str:
 def _scan(saved: _Saved) -> list[Member]:
     """Scan one saved object; returns its members that are of no known use."""
     _check_cases(saved)
+    is_program = "constants.pkl" in saved.records
+    saved.job.report.is_checkpoint |= not saved.where and not is_program
     policy = torchscript.look(saved.job, saved.source, saved.records, saved.name)
     done: set[str] = set()
     for record, found in saved.records.items():
