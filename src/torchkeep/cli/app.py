@@ -23,6 +23,10 @@ SECTIONS: Final = {
     },
     "Models": {
         "scan": ("scan", "Say whether model files are safe to load."),
+        "convert": (
+            "convert",
+            "Turn a pickled checkpoint into safetensors, without unpickling it.",
+        ),
     },
     "This program": {
         "completion": ("shell", "Print the completion script of a shell."),
