@@ -18,7 +18,7 @@ from torchkeep.core.source import FileSource, Source
 from torchkeep.core.source import open as open_source
 from torchkeep.core.text import visible
 from torchkeep.scan.conversion.choose import choose
-from torchkeep.scan.conversion.locate import locate
+from torchkeep.scan.conversion.locate import Located, locate
 from torchkeep.scan.conversion.result import Conversion, stamp
 from torchkeep.scan.conversion.walk import MOST_NAMES
 from torchkeep.scan.conversion.write import header, in_order, size, write
@@ -44,43 +44,31 @@ def convert(
 ) -> Conversion:
     """Write the tensors of a checkpoint of ``torch.save`` into a safetensors file.
 
-    The source is scanned first. Every tensor has the bytes that ``torch.load`` would give it, in C
-    order; tensors that share a storage are written in full each. The file is whole or absent.
+    The source is scanned first. Every tensor has the numbers that ``torch.load`` would give it;
+    those that share a storage are written in full each. The file is whole or absent.
 
     Args:
         source: A path or a URL (:func:`torchkeep.core.source.open`).
         target: The file to write; its name ends in ``.safetensors``.
         key: Keys, joined by dots, that lead to the dict of tensors or the module to take; empty
-            where that is the whole file. A dict of dicts of tensors gets dotted names.
-        salvage: Take the tensors of a file that is dangerous to load, or in which other things
-            stand among them. Nothing of it runs; but whoever put code into a file may have changed
-            its weights too.
+            where that is the whole file. Tensors in dicts within it get dotted names.
+        salvage: Take the tensors alone, out of a file too that is dangerous to load. Nothing of it
+            runs; but whoever put code into it may have changed its weights as well.
         overwrite: Whether a file of the target's name may be replaced.
 
     Raises:
-        Refused: The file is malformed or dangerous, of a kind that is not converted, holds a tensor
-            that safetensors has no form for, or would grow far beyond its size.
-        Foreign: It is no pickled model.
-        Incomplete: It could not be scanned.
-        UsageError: The key is not there, or the target is in the way.
-        SourceError: The source cannot be read, or changed meanwhile.
+        Refused: The file is malformed, dangerous, or of a kind that is not converted, holds a
+            tensor that safetensors has no form for, or would grow far beyond its size.
+        Foreign: It is no pickled model, or changed meanwhile.
+        Incomplete, UsageError: It could not be scanned; key or target are wrong.
     """
     path = Path(target)
     with open_source(source) as opened:
         _require_free(path, opened, overwrite)
-        report = scan_opened(opened)
-        _admit(report, opened, salvage)
+        report = _admitted(opened, salvage)
         found = locate(opened, report.format)
         choice = choose(found, key, salvage)
-        tensors = in_order(choice.tensors)
-        total = _bounded(tensors, opened)
-        head = _headed(tensors, opened)
-        with (
-            progress.task(f"converting {opened.name}", total) as advance,
-            files.replacing(path, exclusive=not overwrite) as file,
-        ):
-            file.write(head)
-            write(file, found, tensors, advance)
+        total = _written(found, choice.tensors, path, overwrite)
         return Conversion(
             source=opened.name,
             target=os.fspath(path),
@@ -88,14 +76,28 @@ def convert(
             verdict=report.verdict,
             key=key,
             salvage=salvage,
-            tensors=len(tensors),
+            tensors=len(choice.tensors),
             bytes=total,
-            shared=_shared(tensors),
+            shared=_shared(choice.tensors),
             left_behind=choice.left,
             module=choice.module,
             location=source,
             versions=(stamp(opened), _stamped(path)),
         )
+
+
+def _written(found: Located, chosen: Iterable[Tensor], path: Path, overwrite: bool) -> int:
+    """Write the file; returns how many bytes of data it has."""
+    tensors = in_order(chosen)
+    total = _bounded(tensors, found.source)
+    head = _headed(tensors, found.source)
+    with (
+        progress.task(f"converting {found.source.name}", total) as advance,
+        files.replacing(path, exclusive=not overwrite) as file,
+    ):
+        file.write(head)
+        write(file, found, tensors, advance)
+    return total
 
 
 def _require_free(path: Path, opened: Source, overwrite: bool) -> None:
@@ -120,8 +122,9 @@ def _stamped(path: Path) -> str:
         return stamp(opened)
 
 
-def _admit(report: FileReport, opened: Source, salvage: bool) -> None:
-    """Refuse a file by what the scan says, for the worst reason."""
+def _admitted(opened: Source, salvage: bool) -> FileReport:
+    """What the scan says of a file; refuses it for the worst reason."""
+    report = scan_opened(opened)
     found = {issue.severity for issue in report.issues}
     # Of many issues the last ones are not kept: damage may be among them.
     if Verdict.MALFORMED in found or len(report.issues) >= MOST_ISSUES:
@@ -145,6 +148,7 @@ def _admit(report: FileReport, opened: Source, salvage: bool) -> None:
             f"{opened.name} holds no pickle ({report.format}), so there is nothing to convert",
             next="name a file of torch.save",
         )
+    return report
 
 
 def _reason(report: FileReport, severity: Verdict) -> str:
