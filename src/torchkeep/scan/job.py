@@ -28,18 +28,19 @@ class Job:
         tier: How much of a model may lie in a pickle.
         allowed: Names that the project allows beside those of the tier.
         unpacked: Bytes that were unpacked so far.
+        policy: What a pickle in the file may look up.
     """
 
     report: FileReport
     tier: Tier = Tier.MODULE
     allowed: Policy = field(default_factory=dict)
     unpacked: int = 0
+    policy: Policy = field(init=False)
+    _worst: int = field(init=False, default=len(Verdict))  # rank of the worst issue
 
-    @property
-    def policy(self) -> Policy:
-        """What a pickle in the file may look up."""
+    def __post_init__(self) -> None:
         base = of(self.tier)
-        return {**base, **self.allowed} if self.allowed else base
+        self.policy = {**base, **self.allowed} if self.allowed else base
 
     def issue(
         self,
@@ -63,20 +64,23 @@ class Job:
             opcode: The pickle opcode there.
             args: Values for the entry's placeholders.
         """
-        note = text if isinstance(text, Message) else message(f"scan.{text}", **args)
+        issues = self.report.issues
+        is_full = len(issues) >= MOST_ISSUES
+        if is_full and severity.rank >= self._worst:
+            return
+        self._worst = min(self._worst, severity.rank)
         issue = Issue(
             rule=f"TK-SCAN-{rule:03}",
             severity=severity,
-            message=note,
+            message=text if isinstance(text, Message) else message(f"scan.{text}", **args),
             member=member,
             offset=offset,
             opcode=opcode,
         )
-        issues = self.report.issues
-        if len(issues) < MOST_ISSUES:
-            issues.append(issue)
-        elif severity.rank < self.report.verdict.rank:
+        if is_full:
             issues[-1] = issue  # what is worse than all that is kept is never lost
+        else:
+            issues.append(issue)
 
     def may_unpack(self, length: int, member: str) -> bool:
         """Whether ``length`` more bytes may be unpacked; notes it where they may not."""
