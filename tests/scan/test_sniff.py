@@ -335,3 +335,10 @@ def test_in_an_audit_no_garbage_passes(tmp_path):
     assert {n for n, state in contents.items() if state is State.PASS} == set(files) - garbage
     pickled = {f"{name}.bin" for name in PICKLED}
     assert {name for name, state in formats.items() if state is State.WARN} == pickled
+
+
+def test_the_first_key_of_a_model_may_be_longer_than_it_need_be():
+    graph = b"\x3a\x07\x0a\x05\x0a\x01x\x22\x00"
+    for version in (b"\x08\x08", b"\x88\x00\x08", b"\x88\x80\x00\x08"):
+        assert kinds(BytesSource(version + graph)) == (Kind.ONNX,)
+    assert kinds(BytesSource(b"\x78\x08" + graph)) != (Kind.ONNX,)

@@ -12,6 +12,8 @@ _CHUNK: Final = 1 << 16
 _FIXED: Final = {1: 8, 5: 4}  # bytes of a value, by wire type
 _MODEL_FIELDS: Final = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
 
+_FIRST: Final = frozenset((number << 3 | wire) & 0x7F for number, wire in _MODEL_FIELDS.items())
+
 
 class Malformed(Exception):
     """The bytes are no message."""
@@ -102,6 +104,8 @@ class Walker:
 
 def is_model(source: Readable) -> bool:
     """Whether a file is a message with the fields of an ONNX model, a graph among them."""
+    if not source.size or source.read(0, 1)[0] & 0x7F not in _FIRST:
+        return False
     found = set()
     try:
         for field in Walker(source).fields(0, source.size):

@@ -50,6 +50,7 @@ _MAGIC: Final = (
     (b"\x04\x22\x4d\x18", Kind.COMPRESSED),
     (b"7z\xbc\xaf\x27\x1c", Kind.SEVEN_ZIP),
 )
+_FIRST: Final = frozenset(magic[0] for magic, _ in _MAGIC)
 
 
 def kinds(source: Readable) -> tuple[Kind, ...]:
@@ -57,7 +58,7 @@ def kinds(source: Readable) -> tuple[Kind, ...]:
     if not source.size:
         return (Kind.EMPTY,)
     head = source.read(0, min(512, source.size))
-    found = [kind for magic, kind in _MAGIC if head.startswith(magic)]
+    found = [kind for magic, kind in _MAGIC if head.startswith(magic)] if head[0] in _FIRST else []
     is_safetensors = _is_safetensors(head)
     # A header of 640 bytes starts like a pickle of protocol 2; but zero is no opcode.
     if head[:1] == b"\x80" and b"" < head[1:2] <= b"\5" and not (is_safetensors and not head[2]):
@@ -66,7 +67,7 @@ def kinds(source: Readable) -> tuple[Kind, ...]:
         found.append(Kind.COMPRESSED)
     if head[257:262] == b"ustar" or _is_old_tar(head):
         found.append(Kind.TAR)
-    if Kind.ZIP not in found and _ends_like_zip(source):
+    if Kind.ZIP not in found and _ends_like_zip(source, head):
         found.append(Kind.ZIP)
     if is_safetensors:
         found.append(Kind.SAFETENSORS)
@@ -106,7 +107,9 @@ def _is_old_tar(head: bytes) -> bool:
     return claimed == sum(head[:148]) + 8 * 0x20 + sum(head[156:]) and claimed > 256
 
 
-def _ends_like_zip(source: Readable) -> bool:
+def _ends_like_zip(source: Readable, head: bytes) -> bool:
+    if source.size == len(head):
+        return b"PK\x05\x06" in head
     length = min(_TAIL, source.size)
     return b"PK\x05\x06" in source.read(source.size - length, length)
 

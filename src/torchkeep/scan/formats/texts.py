@@ -7,7 +7,6 @@ What is left to tell is whether a loader would be pointed at it: by its name.
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 from typing import Final
 
 from torchkeep.core.source import Readable
@@ -48,10 +47,7 @@ def look(job: Job, source: Readable, member: str, depth: int) -> None:
     if head.startswith(_POINTER):
         job.issue(60, Verdict.NOT_SCANNED, "lfs-pointer", member=member)
     elif is_text(head, source.size):
-        if (
-            PurePosixPath(member or job.report.path).suffix in _TEMPLATES
-            and source.size <= _LONGEST
-        ):
+        if suffix(member or job.report.path) in _TEMPLATES and source.size <= _LONGEST:
             text = source.read(0, source.size).decode("utf-8", "replace")
             configs.template(job, text, member)
         if member:
@@ -92,8 +88,14 @@ def _hidden(job: Job, source: Readable, member: str) -> bool:
 
 def is_named_like_model(path: str) -> bool:
     """Whether loaders of models look for files with such a name."""
-    name = PurePosixPath(path.replace("\\", "/"))
-    return name.suffix.lower() in MODEL_SUFFIXES or name.name in MODEL_SUFFIXES
+    path = path.replace("\\", "/")
+    return suffix(path) in MODEL_SUFFIXES or path.rpartition("/")[2] in MODEL_SUFFIXES
+
+
+def suffix(path: str) -> str:
+    """The suffix of a name, in lower case: as pathlib finds it, and many times as fast."""
+    stem, _, last = path.rstrip("/").rpartition("/")[2].rpartition(".")
+    return f".{last.lower()}" if stem and last else ""
 
 
 def is_text(head: bytes, size: int) -> bool:

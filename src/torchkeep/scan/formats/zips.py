@@ -8,12 +8,12 @@ other member of more than 64 MiB that is not compressed.
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 from typing import Final
 
 from torchkeep.core.source import Readable
 from torchkeep.scan import dispatch
 from torchkeep.scan import zip as archives
+from torchkeep.scan.formats import texts
 from torchkeep.scan.job import DEEPEST, Job
 from torchkeep.scan.part import Part
 from torchkeep.scan.sniff import Kind, kinds
@@ -83,8 +83,11 @@ def into(
             keep(job, other)
             return
         seen = dispatch.look(job, content, name, depth + 1)
-        suffix = PurePosixPath(found.name).suffix.lower()
-        if (pickle or suffix in _PICKLES) and not _loaded(seen) and depth < DEEPEST:
+        if (
+            (pickle or texts.suffix(found.name) in _PICKLES)
+            and not _loaded(seen)
+            and depth < DEEPEST
+        ):
             from torchkeep.scan.formats import pickles
 
             pickles.look(job, content, name, depth + 1)

@@ -13,7 +13,7 @@ from torchkeep.core.source import Readable
 from torchkeep.scan.pickle.dangerous import is_dangerous
 from torchkeep.scan.pickle.hits import What
 from torchkeep.scan.pickle.machine import Machine, Outcome
-from torchkeep.scan.pickle.opcodes import TABLE
+from torchkeep.scan.pickle.opcodes import NAMES
 from torchkeep.scan.pickle.policy import Policy
 from torchkeep.scan.pickle.stream import Broken
 from torchkeep.scan.pickle.values import Global, Made
@@ -65,7 +65,7 @@ def is_bare(source: Readable, policy: Policy) -> bool:
     It is where the pickle takes the whole file, or looks up a name and calls it before it ends, or
     looks up one that is known to run code.
     """
-    if not source.size or TABLE[source.read(0, 1)[0]] is None:
+    if not source.size or not NAMES[source.read(0, 1)[0]]:
         return False
     machine = Bare(source, 0, policy)
     outcome = machine.run()

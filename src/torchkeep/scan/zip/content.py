@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from torchkeep.core.source import BytesSource, Readable
-from torchkeep.scan.part import Part
+from torchkeep.core.source import Readable
+from torchkeep.scan.part import Held, Part
 from torchkeep.scan.spool import Spool
 from torchkeep.scan.zip.archive import Member
 
@@ -57,7 +57,7 @@ def _stored(part: Part, member: Member, complain: Callable[[str], None]) -> Read
     crc = 0
     if part.size <= _CHUNK:
         data = part.read(0, part.size)
-        crc, out = zlib.crc32(data), BytesSource(data)
+        crc, out = zlib.crc32(data), Held(data)
     else:
         for start in range(0, part.size, _CHUNK):
             crc = zlib.crc32(part.read(start, min(_CHUNK, part.size - start)), crc)
