@@ -11,6 +11,7 @@ from torchkeep.core.text import visible
 from torchkeep.scan.conversion import forms
 from torchkeep.scan.conversion.locate import AGAIN, Located
 from torchkeep.scan.conversion.walk import (
+    Budget,
     Unusable,
     Walk,
     described,
@@ -64,7 +65,7 @@ def choose(found: Located, key: str, salvage: bool) -> Choice:
     if others and not salvage:
         path, what = others[0]
         raise Refused(
-            f"{name} holds more than tensors: {visible(path):.200} is {what}",
+            f"{name} holds more than tensors: {visible(path):.200} is {visible(what)}",
             next=_advice(found, "add --salvage, which takes the tensors alone"),
         )
     if not walk:
@@ -78,13 +79,13 @@ def _walked(found: Located, key: str, value: Any) -> tuple[dict[str, Any], list[
     name = found.source.name
     if not is_dict(value) and not is_module(value):
         raise Refused(
-            f"{name} holds {described(value)}{_below(key)}, expected a dict of tensors",
+            f"{name} holds {visible(described(value))}{_below(key)}, expected a dict of tensors",
             next=_advice(found),
         )
     try:
-        walk = Walk(value)
+        walk = Walk(value, Budget())
     except Unusable as error:
-        raise Refused(f"{name} {error}", next=_advice(found)) from None
+        raise Refused(f"{name} {visible(str(error))}", next=_advice(found)) from None
     return walk.tensors, walk.others
 
 
@@ -99,7 +100,7 @@ def _fit(found: Located, name: str, made: Any) -> Tensor:
             raise forms.Unfit("lies on a storage that the file does not have")
     except forms.Unfit as error:
         raise Refused(
-            f"{found.source.name}: tensor {visible(name):.200} {error}", next=AGAIN
+            f"{found.source.name}: tensor {visible(name):.200} {visible(str(error))}", next=AGAIN
         ) from None
     return tensor
 
@@ -136,7 +137,8 @@ def _ways(value: Any, key: str) -> Iterator[tuple[Any, list[str]]]:
 
 def _advice(found: Located, otherwise: str = "") -> str:
     """The next step: the keys that would do, and what would do otherwise."""
-    keys = [visible(key) for key, value in _tried(found.value) if _would_do(value)]
+    budget = Budget()
+    keys = [visible(key) for key, value in _tried(found.value) if _would_do(value, budget)]
     if not keys:
         return otherwise or AGAIN
     more = ", ..." if len(keys) > _MOST_SHOWN else ""
@@ -157,9 +159,9 @@ def _tried(value: Any) -> Iterator[tuple[str, Any]]:
                     todo.append((f"{key}.", part))
 
 
-def _would_do(value: Any) -> bool:
+def _would_do(value: Any, budget: Budget) -> bool:
     try:
-        walk = Walk(value)
+        walk = Walk(value, budget)
     except Unusable:
         return False
     return bool(walk.tensors) and not walk.others

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from torchkeep.core.text import is_encodable
@@ -12,7 +13,7 @@ from torchkeep.scan.pickle.values import Dict, Global, Made, Set
 MOST_NAMES: Final = 100_000_000
 """Bytes of a header that the safetensors library reads."""
 
-_EACH: Final = 64  # what every step counts, beside the length of its name
+_EACH: Final = 256  # what every step counts, beside the length of its name
 _DEEPEST: Final = 100
 _DICTS: Final = (("collections", "OrderedDict"), ("collections", "defaultdict"))
 _HOOKS: Final = ("_state_dict_hooks", "_state_dict_pre_hooks")
@@ -22,11 +23,25 @@ class Unusable(Exception):
     """What cannot become a set of named tensors; its text says why."""
 
 
+@dataclass(slots=True)
+class Budget:
+    """How far walks may go: what is shared again and again has no end."""
+
+    left: int = MOST_NAMES
+
+    def spend(self, name: str) -> None:
+        """Take a step to something of that name."""
+        self.left -= len(name) + _EACH
+        if self.left < 0:
+            raise Unusable("holds more names than any model has")
+
+
 class Walk:
     """Finds the tensors below a value.
 
     Args:
         value: A dict of tensors, of other dicts too, or a module.
+        budget: How far it may go.
 
     Attributes:
         tensors: What was found, by name.
@@ -37,19 +52,18 @@ class Walk:
             together by sharing is larger than a file can be.
     """
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, budget: Budget) -> None:
         self.tensors: dict[str, Made] = {}
         self.others: list[tuple[str, str]] = []
-        self._left = MOST_NAMES
         self._todo: list[tuple[str, int, Any]] = []
         self._enter("", 0, value)
         while self._todo:
+            budget.spend(self._todo[-1][0])
             self._look(*self._todo.pop())
 
     def _look(self, name: str, depth: int, value: Any) -> None:
-        self._left -= len(name) + _EACH
-        if self._left < 0 or depth > _DEEPEST:
-            raise Unusable("holds more names, or deeper ones, than any model has")
+        if depth > _DEEPEST:
+            raise Unusable(f"holds dicts that are more than {_DEEPEST} deep")
         if is_tensor(value):
             self._take(name, value)
         elif is_dict(value) or is_module(value):
@@ -61,9 +75,11 @@ class Walk:
         found = list(_members(value) if is_module(value) else entries(value))
         for key, part in reversed(found):
             if type(key) is str:
-                self._todo.append((f"{name}.{key}" if name or depth else key, depth + 1, part))
+                self._todo.append((f"{name}.{key}" if depth else key, depth + 1, part))
             else:
-                self.others.append((f"{name}.{key!r:.40}", f"named by {described(key)}"))
+                shown = f"{key!r:.40}"
+                place = f"{name}.{shown}" if depth else shown
+                self.others.append((place, f"named by {described(key)}"))
 
     def _take(self, name: str, value: Made) -> None:
         if name in self.tensors:
