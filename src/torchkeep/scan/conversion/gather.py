@@ -65,8 +65,7 @@ def gather(source: Readable, start: int, tensor: Tensor) -> bytearray:
     target = memoryview(out).cast(_FORMATS[width])
     along = sorted(axes(tensor), key=lambda axis: -axis.step)
     for box in _boxes(_Box(along, 0, 0), width):
-        data = source.read(start + box.origin * width, box.span * width)
-        _copy(target, memoryview(data).cast(_FORMATS[width]), box)
+        _copy(target, _read(source, start + box.origin * width, box.span, width), box)
     return out
 
 
@@ -122,6 +121,10 @@ def _length(box: _Box, width: int) -> int:
         if length > 1 and _Box([first._replace(length=length), *rest], 0, 0).fits(width):
             return length
     return 1
+
+
+def _read(source: Readable, offset: int, count: int, width: int) -> memoryview:
+    return memoryview(source.read(offset, count * width)).cast(_FORMATS[width])
 
 
 def _copy(target: memoryview, data: memoryview, box: _Box) -> None:
