@@ -21,6 +21,10 @@ from torchkeep.scan.verdict import FileReport, Report, Verdict
 
 Location = str | os.PathLike[str]
 
+# What matters of a large file lies far apart in it, and is small: headers of a few hundred bytes.
+_BLOCK = 2048  # bytes that are fetched at once of a file that is not on this machine
+_KEPT = 2048  # blocks
+
 
 def file(
     location: Location, *, tier: Tier = Tier.MODULE, allowed: Policy | None = None
@@ -36,10 +40,16 @@ def file(
         What is said about it; a file that cannot be read is ``not-scanned``.
     """
     try:
-        with source.open(location) as opened:
+        with _near(source.open(location)) as opened:
             return _scan(opened, opened.name, tier, allowed)
     except SourceError as error:
         return _unread(os.fspath(location), error)
+
+
+def _near(found: source.Source) -> source.Source:
+    if isinstance(found, source.FileSource):
+        return found
+    return source.Buffered(found, block=_BLOCK, keep=_KEPT)
 
 
 def opened(

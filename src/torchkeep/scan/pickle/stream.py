@@ -7,7 +7,8 @@ from typing import Final
 from torchkeep.core.source import Readable
 from torchkeep.scan.pickle.values import Blob
 
-_CHUNK: Final = 1 << 18  # bytes read at a time
+_FIRST: Final = 1 << 12  # bytes read at first: what is no pickle ends within them
+_CHUNK: Final = 1 << 18  # bytes read at a time later on
 _AHEAD: Final = 16  # bytes that an opcode with its fixed argument takes at most, and some
 KEPT: Final = 1 << 20  # bytes of the longest text or bytes that are kept; longer ones are passed by
 _LONGEST_LINE: Final = 1 << 20
@@ -38,6 +39,7 @@ class Stream:
         self.frame_end = start  # where the last frame ends
         self.in_frame = False
         self.is_odd = False  # whether frames do not fit the opcodes in them
+        self._step = _FIRST
 
     @property
     def offset(self) -> int:
@@ -51,7 +53,7 @@ class Stream:
             raise Broken("it ends in the midst of an opcode")
         self.leave_frame()
         # Where a frame ends there is more in the window, and reading ahead would pile it up.
-        self._more(min(_CHUNK, self.end - self.offset - left) if left < _AHEAD else 0)
+        self._more(min(self._step, self.end - self.offset - left) if left < _AHEAD else 0)
         if self.pos >= len(self.buffer):
             raise Broken("it ends without a STOP")
 
@@ -80,7 +82,7 @@ class Stream:
         if left < length:
             if self.offset + length > self.end:
                 raise Broken(f"an argument at byte {self.offset} runs past the end")
-            self._more(max(length - left, min(_CHUNK, self.end - self.offset - left)))
+            self._more(max(length - left, min(self._step, self.end - self.offset - left)))
 
     def take(self, length: int) -> bytes:
         """The next ``length`` bytes."""
@@ -133,6 +135,7 @@ class Stream:
             self.buffer = self.buffer[self.pos :] + self.source.read(at, length)
             self.base += self.pos
             self.pos = 0
+            self._step = min(4 * self._step, _CHUNK)
         all_there = self.base + len(self.buffer) >= self.end
         self.soft = len(self.buffer) - (1 if all_there else _AHEAD)
         if self.in_frame:  # the first opcode behind a frame stops here
