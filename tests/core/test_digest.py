@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeep.core import digest
+from torchkeep.core import safetensors as layout
 from torchkeep.core.digest import TensorDigest, content, safetensors_content, sha256
 from torchkeep.core.errors import Foreign
 from torchkeep.core.progress import shown_by
@@ -338,9 +339,9 @@ def test_the_dtypes_are_those_of_the_library():
     with pytest.raises(safetensors.SafetensorError) as caught:
         safetensors.deserialize(file({"a": entry("X8")}, b"xy"))
     named = str(caught.value).partition("expected one of")[2].split("`")[1::2]
-    assert set(named) <= set(digest._BITS)
+    assert set(named) <= set(layout.BITS)
     for name in named:
-        bits = digest._BITS[name]
+        bits = layout.BITS[name]
         data = file({"a": entry(name, [8], (0, bits))}, b"x" * bits)
         assert digest_of(data) == digest_of_library(data)
 
@@ -390,8 +391,8 @@ def test_a_file_that_was_cut_short_has_no_name(cut):
     ("name", "mutant"),
     [
         ("strict", json),
-        ("_BITS", digest._BITS | {"X8": 8}),
-        ("_BITS", dict.fromkeys(digest._BITS, 8)),
+        ("BITS", layout.BITS | {"X8": 8}),
+        ("BITS", dict.fromkeys(layout.BITS, 8)),
         ("_TOO_LARGE", 1 << 200),
         ("_KEYS", {"dtype", "shape", "data_offsets", "scale"}),
         ("_elements", lambda shape: 2),
@@ -406,9 +407,9 @@ def test_mutants_of_the_reader_die(monkeypatch, name, mutant):
         data = file(PAIR, b"wxyz")
         assert digest_of(data) == independent(data)
 
-    monkeypatch.setattr(digest, name, getattr(digest, name, sorted), raising=False)
+    monkeypatch.setattr(layout, name, getattr(layout, name, sorted), raising=False)
     assert killed(
-        monkeypatch, digest, name, mutant, check, test_the_dtypes_are_those_of_the_library
+        monkeypatch, layout, name, mutant, check, test_the_dtypes_are_those_of_the_library
     )
 
 
