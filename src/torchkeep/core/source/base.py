@@ -78,6 +78,15 @@ class Source(ABC):
             return self._head[offset : offset + length]
         return self._read(offset, length) if length else b""
 
+    def readinto(self, offset: int, buffer: memoryview) -> None:
+        """Read as many bytes as ``buffer`` has into memory that is there.
+
+        Raises:
+            SourceError: As :meth:`read`.
+            ValueError: The source is closed.
+        """
+        buffer[:] = self.read(offset, len(buffer))
+
     def file(self, *, buffer: int = io.DEFAULT_BUFFER_SIZE) -> io.BufferedReader:
         """A binary file over it, for readers such as :mod:`zipfile` and :mod:`tarfile`.
 

@@ -51,6 +51,24 @@ class FileSource(Source):
         super().close()
         self._file.close()
 
+    def readinto(self, offset: int, buffer: memoryview) -> None:
+        """Read into memory that is there; nothing is copied on the way."""
+        if self._closed or not 0 <= offset <= self.size - len(buffer):
+            self.read(offset, len(buffer))  # says what is wrong
+        try:
+            while buffer:
+                length = os.preadv(self._file.fileno(), [buffer], offset)
+                self._count(length)
+                if not length:
+                    raise self._changed()
+                buffer, offset = buffer[length:], offset + length
+            # After the bytes were read: a write that came before them has moved the time.
+            version = _version(os.fstat(self._file.fileno()))
+        except OSError as error:
+            raise self._unreadable(error) from error
+        if version != self.version:
+            raise self._changed()
+
     def _read(self, offset: int, length: int) -> bytes:
         pieces = []
         try:

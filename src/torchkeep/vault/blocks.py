@@ -1,0 +1,165 @@
+"""Key blocks: who may open a file. They stand behind all that never changes.
+
+A rewrap appends one more block. The last one counts; each says where it stands, what stood before
+it, and that whoever wrote it had the file key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from torchkeep.vault.schedule import LENGTH, Schedule
+
+_START: Final = b"TKSKEYS1"
+_FOOT: Final = b"TKSFOOT1"
+FOOTER: Final = 16
+"""Bytes at the end of a block by which it is found."""
+
+MOST_STANZAS: Final = 4096
+MOST_BYTES: Final = 64 << 20
+"""Bytes of all blocks together."""
+
+_FIXED: Final = len(_START) + 4 * 8 + LENGTH + 4
+SMALLEST: Final = _FIXED + LENGTH + FOOTER
+"""Bytes of a block without a stanza."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stanza:
+    """The file key, wrapped for one recipient.
+
+    Attributes:
+        type: How.
+        body: What the recipient needs to unwrap it.
+    """
+
+    type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block.
+
+    Attributes:
+        generation: 1 for the first, then one more each.
+        immutable: Bytes before the first block.
+        manifest: Where the manifest starts.
+        offset: Where this block starts.
+        previous: Hash of all blocks before.
+        stanzas: The recipients.
+    """
+
+    generation: int
+    immutable: int
+    manifest: int
+    offset: int
+    previous: bytes
+    stanzas: tuple[Stanza, ...]
+
+    def encode(self, schedule: Schedule) -> bytes:
+        """The block as it stands in a file, with its code and its footer."""
+        body = self._body()
+        body += schedule.authenticate(body)
+        return body + len(body).to_bytes(8, "little") + _FOOT
+
+    def _body(self) -> bytes:
+        numbers = (self.generation, self.immutable, self.manifest, self.offset)
+        out = _START + b"".join(number.to_bytes(8, "little") for number in numbers)
+        out += self.previous + len(self.stanzas).to_bytes(4, "little")
+        return out + b"".join(_encode(stanza) for stanza in self.stanzas)
+
+
+def following(block: Block, blocks: bytes, stanzas: Sequence[Stanza]) -> Block:
+    """The block that a rewrap puts behind ``block``.
+
+    Args:
+        block: The last one.
+        blocks: All that are there, as they stand in the file.
+        stanzas: The new recipients.
+    """
+    return Block(
+        block.generation + 1,
+        block.immutable,
+        block.manifest,
+        block.immutable + len(blocks),
+        hashlib.sha256(blocks).digest(),
+        tuple(stanzas),
+    )
+
+
+def first(immutable: int, manifest: int, stanzas: Sequence[Stanza]) -> Block:
+    """The block that sealing writes."""
+    return Block(1, immutable, manifest, immutable, hashlib.sha256().digest(), tuple(stanzas))
+
+
+def length(footer: bytes) -> int:
+    """Bytes of a block without its footer, from its footer.
+
+    Raises:
+        ValueError: It is no footer.
+    """
+    if len(footer) != FOOTER or footer[8:] != _FOOT:
+        raise ValueError("it does not end like a sealed file")
+    value = int.from_bytes(footer[:8], "little")
+    if not SMALLEST - FOOTER <= value <= MOST_BYTES:
+        raise ValueError("its key block has an impossible length")
+    return value
+
+
+def decode(data: bytes, offset: int) -> tuple[Block, bytes, bytes]:
+    """Read a block without its footer.
+
+    Args:
+        data: Its bytes.
+        offset: Where it stands in the file.
+
+    Returns:
+        The block, the bytes that its code is over, and the code.
+
+    Raises:
+        ValueError: It is none, or stands elsewhere.
+    """
+    body, code = data[:-LENGTH], data[-LENGTH:]
+    if not body.startswith(_START) or len(body) < _FIXED:
+        raise ValueError("its key block has no start")
+    at = len(_START)
+    numbers = [int.from_bytes(body[at + 8 * n : at + 8 * n + 8], "little") for n in range(4)]
+    at += 32
+    previous, number = body[at : at + LENGTH], int.from_bytes(body[at + LENGTH : _FIXED], "little")
+    stanzas = tuple(_stanzas(body[_FIXED:], number))
+    block = Block(*numbers, previous, stanzas)
+    if block.offset != offset or not block.manifest < block.immutable <= offset:
+        raise ValueError("its key block belongs elsewhere")
+    if (block.generation == 1) != (offset == block.immutable) or not block.generation:
+        raise ValueError("its key block has an impossible generation")
+    return block, body, code
+
+
+def _encode(stanza: Stanza) -> bytes:
+    type = stanza.type.encode("ascii")
+    return bytes([len(type)]) + type + len(stanza.body).to_bytes(4, "little") + stanza.body
+
+
+def _stanzas(data: bytes, number: int) -> Iterator[Stanza]:
+    if number > MOST_STANZAS:
+        raise ValueError("its key block has too many recipients")
+    at = 0
+    for _ in range(number):
+        type, at = _piece(data, at, 1)
+        body, at = _piece(data, at, 4)
+        yield Stanza(type.decode("ascii"), body)
+    if at != len(data):
+        raise ValueError("something follows its recipients")
+
+
+def _piece(data: bytes, at: int, width: int) -> tuple[bytes, int]:
+    """Bytes behind a length of ``width`` bytes, and where they end."""
+    start = at + width
+    end = start + int.from_bytes(data[at:start], "little")
+    if end > len(data) or start > len(data):
+        raise ValueError("a recipient runs past the end of its key block")
+    return data[start:end], end
