@@ -11,6 +11,7 @@ may read than the file that it was to become.
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import stat
@@ -22,12 +23,22 @@ from typing import Any, BinaryIO, Final
 from torchkeep.core.errors import Internal, SourceError, TorchkeepError, UsageError
 from torchkeep.core.text import visible
 
-__all__ = ["make_folder", "make_private_folder", "read", "replacing", "write"]
+__all__ = [
+    "append",
+    "make_folder",
+    "make_private_folder",
+    "pending",
+    "read",
+    "replacing",
+    "write",
+]
 
 Name = str | os.PathLike[str]
 
 _FRESH: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _CHUNK: Final = 1 << 20
+_MARK: Final = b"torchkeep-append-v1\n"
+_NOTE: Final = len(_MARK) + 8 + 32  # bytes before what is to be appended
 _NO_HARD_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 _NEXT: Final = {
     errno.EACCES: "check the permissions of that file and its folder",
@@ -90,6 +101,46 @@ def replacing(path: Name, *, exclusive: bool = False, private: bool = False) -> 
             _sync_folder(folder)
 
 
+def append(path: Name, data: bytes, *, at: int) -> None:
+    """Put ``data`` behind the first ``at`` bytes of a file, whole or not at all.
+
+    For files of which copying the rest would cost too much. What is to be appended is first written
+    whole into ``NAME.append`` beside the file; after a kill or a crash, :func:`pending` finds it
+    there, and the next append completes it. Bytes behind ``at`` are replaced.
+
+    Raises:
+        UsageError: There is no such file, or it is no regular one.
+        Internal: The disk or the system refused.
+    """
+    journal = _journal(path)
+    write(journal, _MARK + at.to_bytes(8, "little") + hashlib.sha256(data).digest() + data)
+    _complete(path, at, data)
+    with _reported(path, "is complete, but what was written beside it cannot be removed"):
+        os.unlink(journal)
+        with _opened(journal.parent, os.O_RDONLY) as folder:
+            _sync_folder(folder)
+
+
+def pending(path: Name, *, limit: int) -> tuple[int, bytes] | None:
+    """What an append that was interrupted was to put where; None where there is none.
+
+    A file beside the named one that is no complete note of an append counts as none: the append
+    had not begun then.
+
+    Args:
+        path: The file.
+        limit: The most bytes that were ever appended at once.
+    """
+    try:
+        note = read(_journal(path), limit=_NOTE + limit)
+    except SourceError:
+        return None
+    at, digest, data = note[len(_MARK) : _NOTE - 32], note[_NOTE - 32 : _NOTE], note[_NOTE:]
+    if not note.startswith(_MARK) or hashlib.sha256(data).digest() != digest:
+        return None
+    return int.from_bytes(at, "little"), data
+
+
 def make_folder(path: Name, *, mode: int = 0o777) -> None:
     """Create a folder and its missing parents so that they survive a crash.
 
@@ -127,6 +178,28 @@ def read(path: Name, *, limit: int | None = None) -> bytes:
             if limit is not None and len(content) > limit:
                 raise ValueError(f"it is larger than the {limit:,} bytes that were expected")
     return bytes(content)
+
+
+def _journal(path: Name) -> Path:
+    target = Path(os.path.realpath(path))
+    return target.with_name(f"{target.name}.append")
+
+
+def _complete(path: Name, at: int, data: bytes) -> None:
+    """Make a file its first ``at`` bytes and ``data``."""
+    with _reported(path), _opened(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY) as descriptor:
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode):
+            raise ValueError("that is not a regular file")
+        if info.st_size < at:
+            raise ValueError(f"it has less than {at} bytes")
+        if info.st_size > at + len(data):
+            os.ftruncate(descriptor, at + len(data))
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(descriptor, view, at)
+            view, at = view[written:], at + written
+        os.fsync(descriptor)
 
 
 class _Raw(io.RawIOBase):

@@ -9,7 +9,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
@@ -176,6 +176,14 @@ class Writer:
             lengths.append(len(record))
             self._item(part.descriptor(number), split(record, self._chunk))
         self._parts.append(part)
+
+    def settle(self) -> None:
+        """Read what was named and is not read yet, so that its source can be closed."""
+        self._segment = [
+            replace(chunk, piece=chunk.piece.read()) if isinstance(chunk.piece, Span) else chunk
+            for chunk in self._segment
+        ]
+        self._drain(0)
 
     def finish(
         self,
