@@ -11,7 +11,6 @@ may read than the file that it was to become.
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
 import stat
@@ -38,7 +37,6 @@ Name = str | os.PathLike[str]
 _FRESH: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _CHUNK: Final = 1 << 20
 _MARK: Final = b"torchkeep-append-v1\n"
-_NOTE: Final = len(_MARK) + 8 + 32  # bytes before what is to be appended
 _NO_HARD_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 _NEXT: Final = {
     errno.EACCES: "check the permissions of that file and its folder",
@@ -101,44 +99,51 @@ def replacing(path: Name, *, exclusive: bool = False, private: bool = False) -> 
             _sync_folder(folder)
 
 
-def append(path: Name, data: bytes, *, at: int) -> None:
-    """Put ``data`` behind the first ``at`` bytes of a file, whole or not at all.
+def append(path: Name, data: bytes) -> None:
+    """Put ``data`` behind the end of a file, whole or not at all.
 
-    For files of which copying the rest would cost too much. What is to be appended is first written
-    whole into ``NAME.append`` beside the file; after a kill or a crash, :func:`pending` finds it
-    there, and the next append completes it. Bytes behind ``at`` are replaced.
+    For files of which copying the rest would cost too much. The length that the file has now is
+    first noted in ``NAME.append`` beside it. After a kill or a crash :func:`pending` finds the note,
+    and the next append takes away what was half-written.
 
     Raises:
-        UsageError: There is no such file, or it is no regular one.
+        UsageError: It is no regular file.
         Internal: The disk or the system refused.
     """
-    journal = _journal(path)
-    write(journal, _MARK + at.to_bytes(8, "little") + hashlib.sha256(data).digest() + data)
-    _complete(path, at, data)
-    with _reported(path, "is complete, but what was written beside it cannot be removed"):
-        os.unlink(journal)
-        with _opened(journal.parent, os.O_RDONLY) as folder:
+    note = _note(path)
+    with _reported(path), _opened(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY) as descriptor:
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode):
+            raise ValueError("that is not a regular file")
+        at = pending(path)
+        if at is None or at > info.st_size:
+            at = info.st_size
+        write(note, _MARK + at.to_bytes(8, "little"))
+        os.ftruncate(descriptor, at)
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(descriptor, view, at)
+            view, at = view[written:], at + written
+        os.fsync(descriptor)
+    with _reported(path, "is complete, but the note beside it cannot be removed"):
+        os.unlink(note)
+        with _opened(note.parent, os.O_RDONLY) as folder:
             _sync_folder(folder)
 
 
-def pending(path: Name, *, limit: int) -> tuple[int, bytes] | None:
-    """What an append that was interrupted was to put where; None where there is none.
+def pending(path: Name) -> int | None:
+    """How many bytes a file had before an append that may have been interrupted.
 
-    A file beside the named one that is no complete note of an append counts as none: the append
-    had not begun then.
-
-    Args:
-        path: The file.
-        limit: The most bytes that were ever appended at once.
+    None where no append was under way. The bytes behind may be there whole, in part or not at all:
+    whoever knows the format can tell.
     """
     try:
-        note = read(_journal(path), limit=_NOTE + limit)
+        note = read(_note(path), limit=len(_MARK) + 8)
     except SourceError:
         return None
-    at, digest, data = note[len(_MARK) : _NOTE - 32], note[_NOTE - 32 : _NOTE], note[_NOTE:]
-    if not note.startswith(_MARK) or hashlib.sha256(data).digest() != digest:
+    if len(note) != len(_MARK) + 8 or not note.startswith(_MARK):
         return None
-    return int.from_bytes(at, "little"), data
+    return int.from_bytes(note[len(_MARK) :], "little")
 
 
 def make_folder(path: Name, *, mode: int = 0o777) -> None:
@@ -180,26 +185,9 @@ def read(path: Name, *, limit: int | None = None) -> bytes:
     return bytes(content)
 
 
-def _journal(path: Name) -> Path:
+def _note(path: Name) -> Path:
     target = Path(os.path.realpath(path))
     return target.with_name(f"{target.name}.append")
-
-
-def _complete(path: Name, at: int, data: bytes) -> None:
-    """Make a file its first ``at`` bytes and ``data``."""
-    with _reported(path), _opened(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY) as descriptor:
-        info = os.fstat(descriptor)
-        if not stat.S_ISREG(info.st_mode):
-            raise ValueError("that is not a regular file")
-        if info.st_size < at:
-            raise ValueError(f"it has less than {at} bytes")
-        if info.st_size > at + len(data):
-            os.ftruncate(descriptor, at + len(data))
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(descriptor, view, at)
-            view, at = view[written:], at + written
-        os.fsync(descriptor)
 
 
 class _Raw(io.RawIOBase):

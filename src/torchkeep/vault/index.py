@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Final
@@ -208,11 +208,6 @@ class Index:
         )
         tables = b"".join(part.table() for part in self.parts)
         return len(body).to_bytes(4, "little") + body + tables
-
-    def items(self, chunk: int) -> Iterator[Item]:
-        """Every item, in the order of the file."""
-        for layout in layouts(self, chunk):
-            yield from (layout.item(number) for number in range(len(layout.part)))
 
 
 @dataclass(frozen=True, slots=True)

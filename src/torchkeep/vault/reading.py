@@ -5,10 +5,9 @@ from __future__ import annotations
 import hmac
 import os
 import threading
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self
@@ -19,7 +18,7 @@ from torchkeep.core import progress
 from torchkeep.vault import index, manifest, tree
 from torchkeep.vault.errors import Damaged, NoIdentity
 from torchkeep.vault.frame import Frame
-from torchkeep.vault.index import Index, Item, Layout
+from torchkeep.vault.index import Index, Layout
 from torchkeep.vault.recipients import Identity, unwrap
 from torchkeep.vault.schedule import Schedule, commitment
 from torchkeep.vault.suite import TAG, Cipher
@@ -27,6 +26,7 @@ from torchkeep.vault.tree import Segment
 from torchkeep.vault.writing import nonce
 
 _BATCH: Final = 4 << 20  # bytes that a thread reads at once
+_WINDOW: Final = 16 << 20  # bytes that are decrypted at once on the way to somewhere else
 
 
 class Level(StrEnum):
@@ -60,6 +60,11 @@ class Wanted:
     into: memoryview
     first: int = 0
     last: int | None = None
+
+    @property
+    def length(self) -> int:
+        """Bytes that are wanted."""
+        return len(self.into)
 
 
 @dataclass(slots=True)
@@ -121,7 +126,6 @@ class Sealed:
         self._local = threading.local()
         self.index = self._index()
         self.layouts = index.layouts(self.index, frame.chunk)
-        self._starts = [layout.first for layout in self.layouts]
         self._check_layout()
 
     @property
@@ -166,6 +170,34 @@ class Sealed:
         for _ in self._pool.map(self._decrypt, jobs):
             pass
 
+    def windows(self, layouts: Iterable[Layout]) -> Iterator[tuple[Layout, int, memoryview]]:
+        """All items of some parts in order, decrypted a window at a time into memory that is reused.
+
+        Yields:
+            The part, the number of the item, and its next bytes: an item may come in several
+            pieces, and an empty one comes as one empty piece. They are gone with the next one.
+        """
+        memory = memoryview(bytearray(_WINDOW))
+        held: list[Wanted] = []
+        filled = 0
+        for wanted in self._runs(layouts, memory):
+            if held and wanted.length > _WINDOW - filled:
+                yield from self._window(held)
+                held, filled = [], 0
+            held.append(replace(wanted, into=memory[filled : filled + wanted.length]))
+            filled += wanted.length
+        yield from self._window(held)
+
+    def check_all(self) -> None:
+        """Read everything and keep nothing.
+
+        Raises:
+            Damaged: A chunk is not what was sealed.
+        """
+        with progress.task(f"verifying {self.frame.name}", self.frame.manifest.data) as advance:
+            for _, _, piece in self.windows(self.layouts):
+                advance(len(piece))
+
     def close(self) -> None:
         """Let go of threads and of the file."""
         if self._pool is not None:
@@ -183,10 +215,22 @@ class Sealed:
     ) -> None:
         self.close()
 
-    def item(self, ordinal: int) -> Item:
-        """An item by its number through all parts."""
-        layout = self.layouts[bisect_right(self._starts, ordinal) - 1]
-        return layout.item(ordinal - layout.first)
+    def _window(self, held: list[Wanted]) -> Iterator[tuple[Layout, int, memoryview]]:
+        self.read(held)
+        yield from ((one.layout, one.number, one.into) for one in held)
+
+    def _runs(self, layouts: Iterable[Layout], memory: memoryview) -> Iterator[Wanted]:
+        """Runs of chunks that fit into a window, for every item."""
+        chunk = self.frame.chunk
+        step = _WINDOW // chunk
+        for layout in layouts:
+            for number in range(len(layout.part)):
+                length = layout.part.size(number)
+                final = index.count(length, chunk) - 1
+                for first in range(0, final + 1, step):
+                    last = min(first + step - 1, final)
+                    size = min(length, (last + 1) * chunk) - first * chunk
+                    yield Wanted(layout, number, memory[:size], first, last)
 
     def _index(self) -> Index:
         frame = self.frame

@@ -1,0 +1,1 @@
+"""Keys, sealed files, signatures and trust: who can read a model, and has it been changed?"""
