@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,6 +25,8 @@ from torchkeep.core.text import visible
 
 __all__ = [
     "append",
+    "building",
+    "locked",
     "make_folder",
     "make_private_folder",
     "pending",
@@ -103,8 +106,8 @@ def append(path: Name, data: bytes) -> None:
     """Put ``data`` behind the end of a file, whole or not at all.
 
     For files of which copying the rest would cost too much. The length that the file has now is
-    first noted in ``NAME.append`` beside it. After a kill or a crash :func:`pending` finds the note,
-    and the next append takes away what was half-written.
+    first noted in ``NAME.append`` beside it. After a kill or a crash :func:`pending` finds the
+    note, and the next append takes away what was half-written.
 
     Raises:
         UsageError: It is no regular file.
@@ -165,6 +168,52 @@ def make_private_folder(path: Name) -> None:
     make_folder(path, mode=0o700)
     with suppress(UsageError):  # it is there, perhaps from another process
         write(Path(path, ".gitignore"), "*\n", exclusive=True)
+
+
+@contextmanager
+def building(folder: Name) -> Iterator[Path]:
+    """Make a folder that appears under its name when the ``with`` block ends, whole or not at all.
+
+    Yields:
+        The folder under another name beside it, to put files into.
+
+    Raises:
+        UsageError: The name is taken, or the folder that it is to be in is missing.
+        Internal: The disk or the system refused.
+    """
+    target = Path(os.path.realpath(folder))
+    if os.path.lexists(folder):
+        with _reported(folder):
+            raise FileExistsError
+    temporary = target.with_name(f".torchkeep-{os.urandom(8).hex()}.tmp")
+    with _reported(folder):
+        os.mkdir(temporary)
+    try:
+        yield temporary
+        with _reported(folder):
+            os.replace(temporary, target)  # onto an empty folder at most: any other stops it
+            with _opened(target.parent, os.O_RDONLY) as parent:
+                _sync_folder(parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def locked(path: Name) -> Iterator[None]:
+    """Wait until no other process holds the file, and hold it until the block ends.
+
+    Raises:
+        SourceError: The file cannot be opened.
+    """
+    import fcntl
+
+    with ExitStack() as stack:
+        with _reported(path, "cannot be opened", SourceError):
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+            descriptor = stack.enter_context(_opened(path, flags))
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 def read(path: Name, *, limit: int | None = None) -> bytes:

@@ -127,11 +127,12 @@ def decode(data: bytes, offset: int) -> tuple[Block, bytes, bytes]:
     if not body.startswith(_START) or len(body) < _FIXED:
         raise ValueError("its key block has no start")
     at = len(_START)
-    numbers = [int.from_bytes(body[at + 8 * n : at + 8 * n + 8], "little") for n in range(4)]
+    numbers = [int.from_bytes(body[n : n + 8], "little") for n in range(at, at + 32, 8)]
+    generation, immutable, manifest, own = numbers
     at += 32
     previous, number = body[at : at + LENGTH], int.from_bytes(body[at + LENGTH : _FIXED], "little")
     stanzas = tuple(_stanzas(body[_FIXED:], number))
-    block = Block(*numbers, previous, stanzas)
+    block = Block(generation, immutable, manifest, own, previous, stanzas)
     if block.offset != offset or not block.manifest < block.immutable <= offset:
         raise ValueError("its key block belongs elsewhere")
     if (block.generation == 1) != (offset == block.immutable) or not block.generation:
@@ -140,8 +141,8 @@ def decode(data: bytes, offset: int) -> tuple[Block, bytes, bytes]:
 
 
 def _encode(stanza: Stanza) -> bytes:
-    type = stanza.type.encode("ascii")
-    return bytes([len(type)]) + type + len(stanza.body).to_bytes(4, "little") + stanza.body
+    name = stanza.type.encode("ascii")
+    return bytes([len(name)]) + name + len(stanza.body).to_bytes(4, "little") + stanza.body
 
 
 def _stanzas(data: bytes, number: int) -> Iterator[Stanza]:
@@ -149,9 +150,9 @@ def _stanzas(data: bytes, number: int) -> Iterator[Stanza]:
         raise ValueError("its key block has too many recipients")
     at = 0
     for _ in range(number):
-        type, at = _piece(data, at, 1)
+        name, at = _piece(data, at, 1)
         body, at = _piece(data, at, 4)
-        yield Stanza(type.decode("ascii"), body)
+        yield Stanza(name.decode("ascii"), body)
     if at != len(data):
         raise ValueError("something follows its recipients")
 

@@ -23,9 +23,7 @@ class Damaged(Refused):
     code = "damaged"
 
     def __init__(self, name: str, what: str) -> None:
-        super().__init__(
-            f"{name} is refused: {what}", next="fetch it again from whoever sealed it"
-        )
+        super().__init__(f"{name} is refused: {what}", next="fetch it again from whoever sealed it")
 
 
 class NoIdentity(Refused):

@@ -170,5 +170,3 @@ def _closing(near: Suffix, block: Block) -> tuple[bytes, bytes, tuple[Signature,
     if at != block.immutable:
         raise ValueError("something stands between its signatures and its key block")
     return section, closing, signatures
-
-

@@ -35,7 +35,7 @@ class Policy:
 
     def to_json(self) -> dict[str, Any]:
         """The policy as it stands in a manifest: what is None is absent."""
-        recipients = None if self.recipients is None else [id.hex() for id in self.recipients]
+        recipients = None if self.recipients is None else [one.hex() for one in self.recipients]
         versions = None if self.versions is None else list(self.versions)
         all_of_it = {
             "not_after": self.not_after,
@@ -138,7 +138,7 @@ def _policy(value: object) -> Policy:
         if len(versions) != 2 or versions[0] > versions[1]:
             raise ValueError("versions are not [lowest, highest]")
     if fields.has("recipients"):
-        recipients = fields.items("recipients", _MOST_RECIPIENTS, lambda id: from_hex(id, LENGTH))
+        recipients = fields.items("recipients", _MOST_RECIPIENTS, lambda one: from_hex(one, LENGTH))
         if list(recipients) != sorted(set(recipients)):
             raise ValueError("recipients are not in order")
     policy = Policy(

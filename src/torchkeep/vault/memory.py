@@ -1,8 +1,8 @@
 """The highest version that was seen of each model: an older one is never taken again.
 
 A file whose signature verifies can still be the wrong one: last year's, with the fault that this
-year's has mended. So the user's state folder keeps, by signer and model, the highest version and the
-lowest that a newer one still allows.
+year's has mended. So the user's state folder keeps, by signer and model, the highest version and
+the lowest that a newer one still allows.
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ class Sealed:
             pass
 
     def windows(self, layouts: Iterable[Layout]) -> Iterator[tuple[Layout, int, memoryview]]:
-        """All items of some parts in order, decrypted a window at a time into memory that is reused.
+        """All items of some parts in order, decrypted window by window into memory that is reused.
 
         Yields:
             The part, the number of the item, and its next bytes: an item may come in several

@@ -185,7 +185,7 @@ class Passphrase:
         memory, passes, lanes = (int.from_bytes(body[n : n + 4], "little") for n in (0, 4, 8))
         if not is_bearable(memory, passes, lanes):
             raise Refused(
-                "the passphrase of this file takes more memory or time than torchkeep ever asks for",
+                "the passphrase of this file takes more memory or time than torchkeep asks for",
                 next="ask whoever sealed it to seal it anew",
             )
         try:
@@ -196,9 +196,7 @@ class Passphrase:
 
     def _derive(self, cost: tuple[int, int, int], salt: bytes) -> bytes:
         memory, passes, lanes = cost
-        kdf = Argon2id(
-            salt=salt, length=LENGTH, iterations=passes, lanes=lanes, memory_cost=memory
-        )
+        kdf = Argon2id(salt=salt, length=LENGTH, iterations=passes, lanes=lanes, memory_cost=memory)
         return kdf.derive(self._passphrase)
 
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from torchkeep.core import files
 from torchkeep.core.errors import UsageError
-from torchkeep.core.source import FileSource, Source
 from torchkeep.vault import blocks, opening
 from torchkeep.vault.errors import Withheld
 from torchkeep.vault.reading import Level

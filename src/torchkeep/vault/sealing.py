@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any, Final
+from typing import Final
 
 from torchkeep.core import digest, files, progress, safetensors, source, tree
 from torchkeep.core.errors import Foreign, SourceError, UsageError
@@ -63,9 +63,7 @@ def seal(
     named = of or Identification(model=PurePath(os.fspath(location)).stem or "model")
     with (
         files.replacing(target, exclusive=not overwrite) as file,
-        Writer(
-            file, recipients, named, signers=signers, suite_id=suite_id, mixed=mixed
-        ) as writer,
+        Writer(file, recipients, named, signers=signers, suite_id=suite_id, mixed=mixed) as writer,
     ):
         contents = [_add(writer, place, path) for place, path in found]
         # Of several files there is no one set of names to make a digest of.
@@ -99,6 +97,7 @@ def _add(writer: Writer, place: Location, path: str) -> str | None:
         header = _header(opened) if path.lower().endswith(_SUFFIX) else None
         if header is None:
             writer.file(path, spans(opened, 0, opened.size, chunk))
+            writer.settle()
             return None
         start, slots = 8 + len(header), safetensors.slots(header)
         writer.tensors(

@@ -133,9 +133,7 @@ class Tree:
 
 
 def _listed(suite: Suite, page: memoryview) -> bytes:
-    total = sum(
-        int.from_bytes(page[at : at + 4], "little") for at in range(0, len(page), _ENTRY)
-    )
+    total = sum(int.from_bytes(page[at : at + 4], "little") for at in range(0, len(page), _ENTRY))
     return total.to_bytes(8, "little") + _page_digest(suite, page)
 
 

@@ -105,8 +105,8 @@ class Trust:
             if version >= entry.min_version:
                 return entry
         raise Withheld(
-            f"{name} is refused: it is version {version}, and {current[0].min_version} is the lowest"
-            " that counts",
+            f"{name} is refused: it is version {version}, and the lowest that counts is"
+            f" {current[0].min_version}",
             next="fetch a newer version",
         )
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-
 from pathlib import Path
-
 
 from torchkeep.core import files, progress
 from torchkeep.core.errors import UsageError
-from torchkeep.core.text import visible
 from torchkeep.vault.index import Layout, Records, Tensors
 from torchkeep.vault.reading import Sealed
 
@@ -40,16 +37,9 @@ def unseal(sealed: Sealed, target: str | os.PathLike[str], *, overwrite: bool = 
 
 
 def _several(sealed: Sealed, folder: Path) -> None:
-    if folder.exists():
-        raise UsageError(
-            f"{visible(str(folder))} exists already and is never overwritten",
-            next="choose another name for the folder",
-        )
-    # Under another name until all of it is there: a folder that is half of a model is none.
-    building = folder.with_name(f".torchkeep-{os.urandom(8).hex()}.tmp")
-    with files.building(folder, building):
+    with files.building(folder) as place:
         for layout in sealed.layouts:
-            path = building / layout.part.path
+            path = place / layout.part.path
             files.make_folder(path.parent)
             _one(sealed, layout, path, overwrite=False)
 

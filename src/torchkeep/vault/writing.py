@@ -316,4 +316,3 @@ def spans(source: Readable, offset: int, length: int, chunk: int) -> Iterator[Pi
     """A stretch of a source in chunks."""
     end = offset + length
     return (Span(source, at, min(chunk, end - at)) for at in range(offset, end, chunk))
-
