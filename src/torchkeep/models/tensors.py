@@ -12,37 +12,15 @@ import torch
 from torch import Tensor
 
 from torchkeep.core import digest
+from torchkeep.core import safetensors as layout
 from torchkeep.core.digest import TensorDigest
 from torchkeep.core.errors import Foreign, UsageError
 from torchkeep.core.source import BytesSource
 from torchkeep.core.text import visible
 
-# As safetensors spells them. C32 and C128 are ours: it has no name for half and double complex
-# numbers, and a state dict of another format may hold them.
-_SPELLED: Final = {
-    "BOOL": "bool",
-    "U8": "uint8",
-    "I8": "int8",
-    "U16": "uint16",
-    "I16": "int16",
-    "U32": "uint32",
-    "I32": "int32",
-    "U64": "uint64",
-    "I64": "int64",
-    "F4": "float4_e2m1fn_x2",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2": "float8_e5m2",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz",
-    "F8_E8M0": "float8_e8m0fnu",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F32": "float32",
-    "F64": "float64",
-    "C32": "complex32",
-    "C64": "complex64",
-    "C128": "complex128",
-}
+# C32 and C128 are ours: safetensors has no name for half and double complex numbers, and a state
+# dict of another format may hold them.
+_SPELLED: Final = {**layout.TORCH, "C32": "complex32", "C128": "complex128"}
 DTYPES: Final[Mapping[str, torch.dtype]] = {
     name: getattr(torch, spelled) for name, spelled in _SPELLED.items() if hasattr(torch, spelled)
 }

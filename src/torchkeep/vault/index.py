@@ -104,11 +104,11 @@ class Tensors(Part):
     def __len__(self) -> int:
         return len(self.slots)
 
-    def number(self, name: str) -> int:
-        """The number of a tensor by its name; raises KeyError."""
+    def number(self, name: str) -> int | None:
+        """The number of a tensor by its name; None where there is none of that name."""
         if self._names is None:
             self._names = {slot.name: number for number, slot in enumerate(self.slots)}
-        return self._names[name]
+        return self._names.get(name)
 
     def descriptor(self, number: int) -> list[object]:
         """A tensor with its path, name, dtype, shape and length."""

@@ -323,6 +323,7 @@ class Sealed:
             try:
                 piece.cipher.decrypt_into(piece.nonce, sealed, None, piece.into)
             except InvalidTag:
+                piece.into[:] = bytes(len(piece.into))  # what was decrypted is nobody's plaintext
                 raise Damaged(self.frame.name, "a chunk is not what was sealed") from None
 
     def _staging(self, length: int) -> memoryview:
