@@ -241,7 +241,7 @@ def _dtype(slot: Slot) -> torch.dtype:
     found: torch.dtype | None = _DTYPES.get(slot.dtype)
     if found is None:
         raise Foreign(
-            f"{visible(slot.name)} has the dtype {slot.dtype}, which torch {torch.__version__} lacks",
+            f"{visible(slot.name)} has the dtype {slot.dtype}, which this torch lacks",
             next="use a newer torch",
         )
     return found
