@@ -38,7 +38,7 @@ def get_tensor(sealed: Sealed, name: str) -> Tensor:
     """
     layout, number = find(sealed, name)
     out = _empty(_tensors(layout).slots[number])
-    sealed.read([Wanted(layout, number, _memory(out))])
+    sealed.read([Wanted(layout, number, memory(out))])
     return _native(out)
 
 
@@ -66,7 +66,7 @@ def state_dict(sealed: Sealed) -> dict[str, Tensor]:
             if slot.name in out:
                 raise _ambiguous(sealed, slot.name)
             out[slot.name] = _empty(slot)
-            wanted.append(Wanted(layout, number, _memory(out[slot.name])))
+            wanted.append(Wanted(layout, number, memory(out[slot.name])))
     sealed.read(wanted)
     return {name: _native(tensor) for name, tensor in out.items()}
 
@@ -98,7 +98,7 @@ def load_into(sealed: Sealed, module: nn.Module, *, strict: bool = True) -> None
             continue
         slot = _tensors(layout).slots[number]
         if _fits(target, slot):
-            direct.append(Wanted(layout, number, _memory(target.detach())))
+            direct.append(Wanted(layout, number, memory(target.detach())))
         else:
             beside.append((name, target))
     sealed.read(direct)
@@ -176,7 +176,7 @@ class Slice:
             return torch.empty(shape, dtype=self.dtype)
         base = first * chunk
         raw = torch.empty(min(length, (last + 1) * chunk) - base, dtype=torch.uint8)
-        wanted = Wanted(self._layout, self._number, _memory(raw), first, last)
+        wanted = Wanted(self._layout, self._number, memory(raw), first, last)
         self._sealed.read([wanted])
         # Its own memory: views of other types must start at a multiple of their size.
         rows = raw[start * row - base : stop * row - base].clone()
@@ -247,11 +247,11 @@ def _dtype(slot: Slot) -> torch.dtype:
     return found
 
 
-def _memory(tensor: Tensor) -> memoryview:
+def memory(tensor: Tensor) -> memoryview:
     """The bytes of a contiguous tensor."""
     if not tensor.numel():
         return memoryview(bytearray())
-    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy()).cast("B")
+    return tensor.reshape(-1).view(torch.uint8).numpy().data.cast("B")
 
 
 def _native(tensor: Tensor) -> Tensor:
