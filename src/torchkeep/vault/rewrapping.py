@@ -8,14 +8,22 @@ not copied.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from torchkeep.core import files
+from torchkeep.core import files, progress
 from torchkeep.core.errors import UsageError
+from torchkeep.core.progress import Advance
 from torchkeep.vault import blocks, opening
 from torchkeep.vault.errors import Withheld
-from torchkeep.vault.reading import Level
+from torchkeep.vault.index import File, Layout, Tensors, count
+from torchkeep.vault.reading import Level, Sealed, Wanted
 from torchkeep.vault.recipients import Identity, Recipient, check
+from torchkeep.vault.signing import Signer
+from torchkeep.vault.trust import Trust
+from torchkeep.vault.writing import Identification, Piece, Receipt, Writer, split
+
+_RUN: Final = 8 << 20  # bytes that are decrypted at once on the way into another file
 
 
 def rewrap(
@@ -43,12 +51,7 @@ def rewrap(
     check(recipients, mixed=mixed)
     with files.locked(location), opening.open(location, identities, level=Level.TAGS) as sealed:
         frame = sealed.frame
-        allowed = frame.manifest.policy.recipients
-        if allowed is not None and any(one.id not in allowed for one in recipients):
-            raise Withheld(
-                f"{frame.name} may not be sealed for everybody named: its policy lists who may",
-                next="seal it anew, or name recipients that its policy lists",
-            )
+        _allow(sealed, recipients)
         source, start = frame.source, frame.block.immutable
         before = source.read(start, source.size - start)
         stanzas = [one.wrap(sealed.file_key, frame.header_hash) for one in recipients]
@@ -60,3 +63,94 @@ def rewrap(
             )
         files.append(location, block)
         return len(block)
+
+
+def rekey(
+    location: str | os.PathLike[str],
+    identities: Sequence[Identity],
+    recipients: Sequence[Recipient],
+    *,
+    target: str | os.PathLike[str] | None = None,
+    signers: Sequence[Signer] = (),
+    trust: Trust | None = None,
+    mixed: bool = False,
+) -> Receipt:
+    """Seal what is in a sealed file anew, under a fresh key; nothing touches the disk in clear.
+
+    Model, version, policy and metadata stay; the new file names the old one as its previous. The
+    signatures of the old one are over its bytes and cannot go along.
+
+    Args:
+        location: The sealed file.
+        identities: What opens it now.
+        recipients: Who will be able to open the new one.
+        target: Where to write; in place of the old one where None.
+        signers: Who signs the new one.
+        trust: Who must have signed the old one.
+        mixed: Whether recipients of unequal strength may stand together.
+
+    Raises:
+        Refused: It cannot be opened, or its policy does not allow one of the recipients.
+        UsageError: The recipients do not go together, or the target is there.
+    """
+    check(recipients, mixed=mixed)
+    place = location if target is None else target
+    with opening.open(location, identities, trust=trust) as sealed:
+        frame = sealed.frame
+        _allow(sealed, recipients)
+        of = Identification(
+            model=frame.header.model, version=frame.header.version, previous=frame.header_hash
+        )
+        with (
+            files.replacing(place, exclusive=target is not None) as file,
+            Writer(
+                file,
+                recipients,
+                of,
+                signers=signers,
+                suite_id=frame.header.suite,
+                chunk=frame.header.chunk,
+                mixed=mixed,
+            ) as writer,
+            progress.task(f"sealing {frame.name} anew", frame.manifest.data) as advance,
+        ):
+            for layout in sealed.layouts:
+                _copy(sealed, layout, writer, advance)
+            return writer.finish(
+                metadata=sealed.index.metadata,
+                content=sealed.index.content,
+                policy=frame.manifest.policy,
+            )
+
+
+def _copy(sealed: Sealed, layout: Layout, writer: Writer, advance: Advance) -> None:
+    """Seal one part anew."""
+    part, numbers = layout.part, range(len(layout.part))
+    if isinstance(part, Tensors):
+        data = (_pieces(sealed, layout, number, advance) for number in numbers)
+        writer.tensors(part.path, part.header, data)
+    elif isinstance(part, File):
+        writer.file(part.path, _pieces(sealed, layout, 0, advance))
+    else:
+        writer.records(part.path, (bytes(sealed.bytes_of(layout, number)) for number in numbers))
+
+
+def _pieces(sealed: Sealed, layout: Layout, number: int, advance: Advance) -> Iterator[Piece]:
+    """An item in chunks, decrypted some at a time."""
+    chunk, length = sealed.frame.chunk, layout.part.size(number)
+    final, step = count(length, chunk) - 1, max(1, _RUN // chunk)
+    for first in range(0, final + 1, step):
+        last = min(first + step - 1, final)
+        memory = memoryview(bytearray(min(length, (last + 1) * chunk) - first * chunk))
+        sealed.read([Wanted(layout, number, memory, first, last)])
+        advance(len(memory))
+        yield from split(memory, chunk)
+
+
+def _allow(sealed: Sealed, recipients: Sequence[Recipient]) -> None:
+    allowed = sealed.frame.manifest.policy.recipients
+    if allowed is not None and any(one.id not in allowed for one in recipients):
+        raise Withheld(
+            f"{sealed.frame.name} may not be sealed for everybody named: its policy lists who may",
+            next="name recipients that its policy lists, or seal the model anew",
+        )
