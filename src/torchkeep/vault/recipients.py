@@ -35,27 +35,34 @@ _INFO: Final = PREFIX + b"recipient"
 _MLKEM_PUBLIC: Final = 1184
 
 
-class Recipient(Protocol):
-    """Somebody a file can be sealed for.
+class Strength(Protocol):
+    """What decides with whom a recipient may stand.
 
     Attributes:
-        type: Of the stanzas that it makes.
-        id: Its fingerprint, for a policy.
         is_post_quantum: Whether it holds against a quantum computer.
         is_alone: Whether it must be the only one.
     """
 
     @property
-    def type(self) -> str: ...  # noqa: D102 (described above)
-
-    @property
-    def id(self) -> bytes: ...  # noqa: D102
-
-    @property
-    def is_post_quantum(self) -> bool: ...  # noqa: D102
+    def is_post_quantum(self) -> bool: ...  # noqa: D102 (described above)
 
     @property
     def is_alone(self) -> bool: ...  # noqa: D102
+
+
+class Recipient(Strength, Protocol):
+    """Somebody a file can be sealed for.
+
+    Attributes:
+        type: Of the stanzas that it makes.
+        id: Its fingerprint, for a policy.
+    """
+
+    @property
+    def type(self) -> str: ...  # noqa: D102
+
+    @property
+    def id(self) -> bytes: ...  # noqa: D102
 
     def wrap(self, file_key: bytes, header_hash: bytes) -> Stanza:
         """Wrap a file key."""
@@ -77,6 +84,9 @@ class PublicKey:
     Args:
         text: ``age1...`` or ``age1pq1...``.
 
+    Attributes:
+        key: The public key, of ``cryptography``.
+
     Raises:
         UsageError: It is none of both.
     """
@@ -86,7 +96,7 @@ class PublicKey:
     def __init__(self, text: str) -> None:
         try:
             prefix, data = bech32.decode(text.strip())
-            self.type, self._key, self._suite = _public(prefix, data)
+            self.type, self.key, self._suite = _public(prefix, data)
         except ValueError as error:
             raise UsageError(
                 f"{text[:24]!r} is no recipient: {error}",
@@ -102,7 +112,7 @@ class PublicKey:
 
     def wrap(self, file_key: bytes, header_hash: bytes) -> Stanza:
         """Wrap a file key."""
-        return Stanza(self.type, self._suite.encrypt(file_key, self._key, _INFO + header_hash))
+        return Stanza(self.type, self._suite.encrypt(file_key, self.key, _INFO + header_hash))
 
 
 class SecretKey:
@@ -111,6 +121,11 @@ class SecretKey:
     Args:
         text: ``AGE-SECRET-KEY-1...`` or ``AGE-SECRET-KEY-PQ-1...``.
 
+    Attributes:
+        type: Of the stanzas that it opens.
+        key: The secret key, of ``cryptography``; showing it shows nothing.
+        public: The recipient, as text.
+
     Raises:
         UsageError: It is none of both. The message does not show it.
     """
@@ -118,14 +133,14 @@ class SecretKey:
     def __init__(self, text: str) -> None:
         try:
             prefix, data = bech32.decode(text.strip())
-            self._type, self._key, public, self._suite = _secret(prefix, data)
+            self.type, self.key, public, self._suite = _secret(prefix, data)
         except ValueError:
             raise UsageError(
                 "that is no identity: expected AGE-SECRET-KEY-1... or AGE-SECRET-KEY-PQ-1...",
                 next="name a file that torchkeep key new or age-keygen has written",
             ) from None
-        self.public = bech32.encode(_PREFIXES[self._type], public)
-        self.recipient_id = _id(self._type, public)
+        self.public = bech32.encode(_PREFIXES[self.type], public)
+        self.recipient_id = _id(self.type, public)
 
     @classmethod
     def generate(cls, *, post_quantum: bool = True) -> tuple[SecretKey, str]:
@@ -136,10 +151,10 @@ class SecretKey:
 
     def unwrap(self, stanza: Stanza, header_hash: bytes) -> bytes | None:
         """The file key; None where the stanza is not for this identity."""
-        if stanza.type != self._type:
+        if stanza.type != self.type:
             return None
         try:
-            found = self._suite.decrypt(stanza.body, self._key, _INFO + header_hash)
+            found = self._suite.decrypt(stanza.body, self.key, _INFO + header_hash)
         except (InvalidTag, ValueError):
             return None
         return found if len(found) == LENGTH else None
@@ -205,7 +220,7 @@ def is_bearable(memory: int, passes: int, lanes: int) -> bool:
     return 1 <= lanes <= 16 and 1 <= passes <= 16 and 8 * lanes <= memory <= 2 << 20
 
 
-def check(recipients: Sequence[Recipient], *, mixed: bool = False) -> None:
+def check(recipients: Sequence[Strength], *, mixed: bool = False) -> None:
     """Refuse recipients that do not go together.
 
     Args:
