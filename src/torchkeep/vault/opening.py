@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -102,6 +103,18 @@ def open(  # noqa: A001 - vault.open, as gzip.open
         opened.close()
         raise
     return sealed
+
+
+@contextmanager
+def framed(location: Location) -> Iterator[Frame]:
+    """The frame of a sealed file, of which only the form is checked.
+
+    Raises:
+        Foreign: It is no sealed file.
+        Damaged: Its form is not what the format says.
+    """
+    with _source(location) as opened:
+        yield frame.read(opened)
 
 
 def verify(
