@@ -32,14 +32,13 @@ WIDTHS = {64: "F64 I64 U64 C64", 32: "F32 I32 U32", 16: "F16 BF16 I16 U16", 6: "
 BITS = {name: bits for bits, names in WIDTHS.items() for name in names.split()}
 
 # What a value may be: text by its pattern, a number by its bounds, the items of a list.
-NUMBER, POSITIVE, ID = (0, MOST), (1, MOST), "[0-9a-f]{64}"
+NUMBER, COUNT, ID = (0, MOST), (1, MOST), "[0-9a-f]{64}"
 PATH = r"(?!.*(?:^|/)\.{0,2}(?:/|\Z))[^\0\\:]{1,4096}"
 HEADER = {"chunk": (16, 22), "commitment": ID, "file": "[0-9a-f]{32}", "model": ".{1,200}",
-          "previous": None, "signers": [ID], "suite": (1, max(SUITES)),
-          "version": POSITIVE}  # fmt: skip
+    "previous": None, "signers": [ID], "suite": (1, max(SUITES)), "version": COUNT}  # fmt: skip
 MANIFEST = {"data": NUMBER, "header": ID, "index": NUMBER, "root": ID, "sealed": NUMBER,
-            "policy": {}, "segments": POSITIVE}  # fmt: skip
-POLICY = {"not_before": NUMBER, "not_after": NUMBER, "recipients": [ID], "versions": [POSITIVE]}
+            "policy": {}, "segments": COUNT}  # fmt: skip
+POLICY = {"not_before": NUMBER, "not_after": NUMBER, "recipients": [ID], "versions": [COUNT]}
 INDEX = {"content": None, "metadata": {}, "parts": [{}]}
 PART = {"kind": "tensors|file|records", "path": PATH, "table": NUMBER}
 FILE = PART | {"bytes": NUMBER, "table": (0, 0)}
@@ -133,8 +132,8 @@ def block(data: bytes, start: int, at: int, generation: int) -> dict:
     need(rest.take(8) == b"TKSKEYS1" and rest.number(8) == generation, "another block")
     need(rest.number(8) == start > (manifest := rest.number(8)), "another end of what is sealed")
     need(rest.number(8) == at, "a block at another place")
-    need(rest.take(32) == hashlib.sha256(data[start:at]).digest(), "another block before")
-    need((count := rest.number(4)) <= 4096, "too many stanzas")
+    before, count = rest.take(32), rest.number(4)
+    need(before == hashlib.sha256(data[start:at]).digest() and count <= 4096, "another block")
     for _ in range(count):
         kind = rest.take(rest.number(1)).decode("ascii")
         body = rest.take(rest.number(4))
@@ -168,7 +167,7 @@ def read(data: bytes, keys: list[dict], identities, level: str, now: float) -> S
     need(signers == header["signers"] == sorted(set(signers)), "other signers than the header's")
     key, recipient = (None, "") if level == "public" else unlock(header, hh, keys, identities)
     policy = checked(manifest["policy"], POLICY, missing=POLICY)
-    listed, (low, high) = policy.get("recipients", [recipient]), policy.get("versions", POSITIVE)
+    listed, (low, high) = policy.get("recipients", [recipient]), policy.get("versions", COUNT)
     need(listed == sorted(set(listed)) and len(listed) <= 4096, "recipients out of order")
     need(policy.get("not_before", 0) <= int(now) <= policy.get("not_after", MOST), "not now")
     need(low <= header["version"] <= high and recipient in ["", *listed], "not this, or not you")
@@ -265,14 +264,14 @@ def contents(header: dict, key, sections: list[bytes]) -> tuple[dict, list[Part]
 
 
 def item(cipher, data: Bytes, length: int, size: int, cuts: list[int]) -> bytes:
-    count, found = max(1, -(-length // size)), bytearray()
+    count, found = max(1, -(-length // size)), b""
     for chunk in range(count):
         sealed = data.take(min(size, length - chunk * size) + 16)
         found += cipher.decrypt(struct.pack(">?xxxQ", chunk == count - 1, chunk), sealed, None)
         if not cuts or cuts[-1] >= size:
             cuts.append(0)
         cuts[-1] += len(sealed)
-    return bytes(found)
+    return found
 
 
 def items_of(part: dict, table: bytes):
@@ -287,6 +286,7 @@ def items_of(part: dict, table: bytes):
 
 def tensors(part: dict, table: bytes):
     facts, last = json.loads(table.decode(), object_pairs_hook=once), 0
+    need(table[:1] == b"{", "no header of safetensors")
     metadata = facts.pop("__metadata__", {})
     checked(metadata, dict.fromkeys(metadata, ".*"))
     slots = [(checked(fact, TENSOR)["data_offsets"], name, fact) for name, fact in facts.items()]
