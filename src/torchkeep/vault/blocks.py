@@ -133,6 +133,8 @@ def decode(data: bytes, offset: int) -> tuple[Block, bytes, bytes]:
     previous, number = body[at : at + LENGTH], int.from_bytes(body[at + LENGTH : _FIXED], "little")
     stanzas = tuple(_stanzas(body[_FIXED:], number))
     block = Block(generation, immutable, manifest, own, previous, stanzas)
+    if len(stanzas) > 1 and any(stanza.type == "argon2id" for stanza in stanzas):
+        raise ValueError("its key block has a passphrase that does not stand alone")
     if block.offset != offset or not block.manifest < block.immutable <= offset:
         raise ValueError("its key block belongs elsewhere")
     if (block.generation == 1) != (offset == block.immutable) or not block.generation:

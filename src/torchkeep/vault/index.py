@@ -313,8 +313,8 @@ def _lengths(table: bytes) -> array[int]:
     lengths = array("Q", table)
     if sys.byteorder != "little":
         lengths.byteswap()
-    if lengths and max(lengths) > _MOST_BYTES:
-        raise ValueError("a record is larger than any file")
+    if sum(lengths) > _MOST_BYTES:
+        raise ValueError("its records are larger than any file")
     return lengths
 
 

@@ -160,8 +160,9 @@ def verify(
 def _verify(
     found: Frame, trust: Trust | None, identities: Sequence[Identity], level: Level
 ) -> None:
-    if level is not Level.TAGS:
+    if level is not Level.TAGS or trust is not None:
         check_signatures(found)
+    if level is not Level.TAGS:
         check_digests(found)
     identity = None
     if level is not Level.PUBLIC:
