@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import shutil
 import subprocess
-import termios
 from pathlib import Path
 
 import pytest
+from makers import terminal
 
 needed = pytest.mark.skipif(not shutil.which("age"), reason="the program age is not installed")
 
 
-def run(*arguments: str | Path, typed: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run ``age`` at a terminal of its own, on which ``typed`` has been typed already.
-
-    age asks for a passphrase there, and nowhere else.
-    """
-    ours, theirs = pty.openpty()
-    try:
-        os.write(ours, typed)
-        return subprocess.run(
-            ["age", *arguments],
-            stdin=theirs,
-            capture_output=True,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-            timeout=60,
-        )
-    finally:
-        os.close(theirs)
-        os.close(ours)
+def run(*arguments: str | Path, answers: tuple[str, ...] = ()) -> tuple[int, bytes]:
+    """Run ``age`` and answer what it asks; exit status and standard output."""
+    status, out, _, _ = terminal.run(["age", *arguments], answers)
+    return status, out
 
 
 def keygen() -> tuple[str, str]:

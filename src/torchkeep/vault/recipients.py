@@ -98,8 +98,10 @@ class PublicKey:
             prefix, data = bech32.decode(text.strip())
             self.type, self.key, self._suite = _public(prefix, data)
         except ValueError as error:
+            # Whoever gave a secret key by mistake must not see it again in a log.
+            shown = repr(text[:24]) if text.startswith("age1") else "that"
             raise UsageError(
-                f"{text[:24]!r} is no recipient: {error}",
+                f"{shown} is no recipient: {error}",
                 next="give a public key that starts with age1, from the last line of key new",
             ) from None
         self.text = text.strip()
@@ -197,7 +199,7 @@ class Passphrase:
         if stanza.type != self.type or len(stanza.body) != 28 + LENGTH + 16:
             return None
         body = stanza.body
-        memory, passes, lanes = (int.from_bytes(body[n : n + 4], "little") for n in (0, 4, 8))
+        memory, passes, lanes = cost(stanza)
         if not is_bearable(memory, passes, lanes):
             raise Refused(
                 "the passphrase of this file takes more memory or time than torchkeep asks for",
@@ -213,6 +215,12 @@ class Passphrase:
         memory, passes, lanes = cost
         kdf = Argon2id(salt=salt, length=LENGTH, iterations=passes, lanes=lanes, memory_cost=memory)
         return kdf.derive(self._passphrase)
+
+
+def cost(stanza: Stanza) -> tuple[int, int, int]:
+    """What guessing the passphrase of a stanza takes: KiB of memory, passes and lanes."""
+    memory, passes, lanes = (int.from_bytes(stanza.body[n : n + 4], "little") for n in (0, 4, 8))
+    return memory, passes, lanes
 
 
 def is_bearable(memory: int, passes: int, lanes: int) -> bool:

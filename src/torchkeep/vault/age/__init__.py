@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from torchkeep.core import files, progress, source
-from torchkeep.core.errors import Foreign, Refused, UsageError
+from torchkeep.core.errors import Foreign, UsageError
 from torchkeep.core.source import Source
 from torchkeep.core.text import visible
 from torchkeep.vault import recipients as together
@@ -44,6 +44,7 @@ __all__ = [
     "decrypt",
     "encrypt",
     "has_passphrase",
+    "is_age",
     "plaintext",
 ]
 
@@ -164,6 +165,12 @@ def plaintext(opened: Source, identities: Sequence[Identity]) -> Iterator[memory
         yield from payload.decrypted(file, file_key, nonce)
 
 
+def is_age(opened: Source) -> bool:
+    """Whether a file starts like an age file, binary or armored."""
+    start = opened.read(0, min(opened.size, len(header.ANY_VERSION)))
+    return start == header.ANY_VERSION or armor.is_armored(opened)
+
+
 def has_passphrase(opened: Source) -> bool:
     """Whether an age file is encrypted under a passphrase, rather than for recipients.
 
@@ -183,13 +190,12 @@ def _pieces(plain: Source, recipients: Iterable[Recipient]) -> Iterator[bytes | 
 
 
 def _file(opened: Source) -> io.BufferedReader:
-    if armor.is_armored(opened):
-        return io.BufferedReader(armor.Reader(opened), _BUFFER)
-    start = len(header.ANY_VERSION)
-    if opened.read(0, min(opened.size, start)) != header.ANY_VERSION:
+    if not is_age(opened):
         raise Foreign(
             f"{opened.name} is no age file", next="name a file that was encrypted with age"
         )
+    if armor.is_armored(opened):
+        return io.BufferedReader(armor.Reader(opened), _BUFFER)
     return opened.file(buffer=_BUFFER)
 
 
@@ -202,9 +208,9 @@ def _named(name: str) -> Iterator[None]:
         raise Damaged(name, str(error)) from None
 
 
-def _no_identity(name: str, head: header.Header) -> Refused:
+def _no_identity(name: str, head: header.Header) -> NoIdentity:
     if any(stanza.arguments[0] == SCRYPT for stanza in head.stanzas):
-        return NoIdentity(f"{name} opens with another passphrase", next="try another one")
+        return NoIdentity(f"{name} does not open with this passphrase", next="try another one")
     return NoIdentity(
         f"none of the identities opens {name}", next="name the key that it was encrypted for"
     )
