@@ -28,6 +28,9 @@ SECTIONS: Final = {
             "Turn a pickled checkpoint into safetensors, without unpickling it.",
         ),
     },
+    "Keys and sealed files": {
+        "key": ("key", "Make, list and show keys."),
+    },
     "This program": {
         "completion": ("shell", "Print the completion script of a shell."),
     },
