@@ -25,6 +25,8 @@ from torchkeep.vault.writing import Identification
 
 _SUFFIX = ".tks"
 
+_VERIFIED = {None: "cli.unjudged", True: "cli.verified"}
+
 Command = Callable[..., Any]
 
 _file = click.argument("location", metavar="FILE|URL")
@@ -118,9 +120,9 @@ def seal(
         output.document(done.to_json() | {"statement": str(kept) if kept else None})
         return
     counts = {"bytes": f"{done.size:,}", "recipients": len(recipients), "signers": len(sign)}
-    _say("sealed", language, source=done.source, target=done.target, **counts)
+    _say("cli.sealed", language, source=done.source, target=done.target, **counts)
     if kept is not None:
-        output.note(message("vault.kept", path=kept).text(language))
+        output.note(message("vault.cli.kept", path=kept).text(language))
 
 
 @click.command(name="open")
@@ -157,19 +159,17 @@ def open_(
     Exit status: 0 opened, 1 refused, 2 no sealed file.
     """
     path = target or _unsealed(location)
-    with output.working():
-        with opening.open(
-            location,
-            _identities(identity, passphrase, passphrase_file),
-            trust=_load(trusted),
-            level=Level(level),
-        ) as sealed:
-            unsealing.unseal(sealed, path, overwrite=force)
-            parts = len(sealed.layouts)
+    identities = _identities(identity, passphrase, passphrase_file)
+    with (
+        output.working(),
+        opening.open(location, identities, trust=_load(trusted), level=Level(level)) as sealed,
+    ):
+        unsealing.unseal(sealed, path, overwrite=force)
+        parts = len(sealed.layouts)
     if as_json:
         output.document({"schema_version": 1, "target": str(path), "parts": parts, "level": level})
     else:
-        _say("opened", language, source=location, target=str(path), parts=parts)
+        _say("cli.opened", language, source=location, target=str(path), parts=parts)
 
 
 @click.command()
@@ -213,7 +213,7 @@ def verify(
         output.document(found.to_json())
     elif found.is_verified:
         signers = ", ".join(signer[:16] for signer in found.signers)
-        key = {None: "unjudged", True: "verified"}[found.trusted] if signers else "unsigned"
+        key = _VERIFIED[found.trusted] if signers else "cli.unsigned"
         _say(key, language, name=found.name, level=found.level.value, signers=signers)
     else:
         click.echo(visible(found.reason))
@@ -282,7 +282,7 @@ def rewrap(
         counts = {"recipients": len(recipients), "bytes_written": written}
         output.document({"schema_version": 1, "target": location, **counts})
     else:
-        _say("rewrapped", language, name=location, recipients=len(recipients), bytes=written)
+        _say("cli.rewrapped", language, name=location, recipients=len(recipients), bytes=written)
 
 
 @click.command()
@@ -324,7 +324,7 @@ def rekey(
         output.document(done.to_json())
     else:
         counts = {"recipients": len(recipients), "signers": len(sign)}
-        _say("rekeyed", language, name=str(target or location), **counts)
+        _say("cli.rekeyed", language, name=str(target or location), **counts)
 
 
 def _say(key: str, language: str, **args: object) -> None:

@@ -28,6 +28,9 @@ from torchkeep.core.text import visible
 
 FILE: Final = "torchkeep.toml"
 STATE: Final = ".torchkeep"
+ROOMS: Final = ("vault",)
+"""Rooms that have a table of their own beside that in ``[policy]``."""
+
 LONGEST_WAIVER: Final = timedelta(days=180)
 
 T = TypeVar("T", bound=Table)
@@ -47,6 +50,7 @@ class Project:
         profile: ``baseline`` or ``strict``.
         waivers: Findings that are accepted for a while.
         policies: The parsed tables of ``[policy]``, which the rooms validate (:meth:`policy`).
+        settings: The parsed tables of single rooms, such as ``[vault]`` (:meth:`table`).
     """
 
     root: Path
@@ -57,6 +61,7 @@ class Project:
     profile: str = "baseline"
     waivers: tuple[Waiver, ...] = ()
     policies: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     text: str = field(default="", repr=False)
 
     @classmethod
@@ -90,7 +95,7 @@ class Project:
         file = Path(path)
         document, text = toml.parse(file)
         read = _Reader(file, text)
-        read.closed(document, ("project", "models", "data", "policy", "waivers"))
+        read.closed(document, ("project", "models", "data", "policy", "waivers", *ROOMS))
         policy = read.table(document, "policy")
         settings = {key: value for key, value in policy.items() if not isinstance(value, dict)}
         return cls(
@@ -102,6 +107,7 @@ class Project:
             profile=read.one(Profile, settings, ("policy",)).profile,
             waivers=read.waivers(document.get("waivers", []), date.today()),
             policies={key: value for key, value in policy.items() if isinstance(value, dict)},
+            settings={room: read.table(document, room) for room in ROOMS if room in document},
             text=text,
         )
 
@@ -113,6 +119,15 @@ class Project:
         """
         value = self.policies.get(room, {})
         return validate(model, value, ("policy", room), self.file or Path(FILE), self.text)
+
+    def table(self, room: str, model: type[T]) -> T:
+        """The table of a room, validated; its defaults where the project has none.
+
+        Raises:
+            ProjectError: The table is wrong.
+        """
+        value = self.settings.get(room, {})
+        return validate(model, value, (room,), self.file or Path(FILE), self.text)
 
     def check_policies(self, known: Iterable[str]) -> None:
         """Refuse policy tables that nothing reads.

@@ -98,7 +98,7 @@ def open(  # noqa: A001 - vault.open, as gzip.open
             check_signatures(found)
         _check_use(found, sealed.identity)
         if trust is not None:
-            _check_trust(found, trust)
+            _check_trust(found, trust, remember=True)
     except BaseException:
         opened.close()
         raise
@@ -123,6 +123,7 @@ def verify(
     trust: Trust | None = None,
     identities: Sequence[Identity] = (),
     level: Level | None = None,
+    remember: bool = True,
 ) -> Verification:
     """Read a whole sealed file and say whether it can be relied on.
 
@@ -131,6 +132,7 @@ def verify(
         trust: Who must have signed it.
         identities: What may open it; without any, tags and key blocks cannot be checked.
         level: What is checked; ``full`` with identities and ``public`` without where None.
+        remember: Whether a version that is trusted counts as seen from now on.
 
     Raises:
         Foreign: It is no sealed file, or cannot be read.
@@ -141,7 +143,7 @@ def verify(
     with _source(location) as opened:
         try:
             found = frame.read(opened)
-            _verify(found, trust, identities, wanted)
+            _verify(found, trust, identities, wanted, remember=remember)
         except Refused as error:
             code, reason = error.code, error.message
         signers = tuple(one.signer.hex() for one in found.signatures) if found else ()
@@ -158,7 +160,12 @@ def verify(
 
 
 def _verify(
-    found: Frame, trust: Trust | None, identities: Sequence[Identity], level: Level
+    found: Frame,
+    trust: Trust | None,
+    identities: Sequence[Identity],
+    level: Level,
+    *,
+    remember: bool,
 ) -> None:
     if level is not Level.TAGS or trust is not None:
         check_signatures(found)
@@ -171,7 +178,7 @@ def _verify(
         identity = sealed.identity
     _check_use(found, identity)
     if trust is not None:
-        _check_trust(found, trust)
+        _check_trust(found, trust, remember=remember)
 
 
 def _check_use(found: Frame, identity: Identity | None) -> None:
@@ -193,10 +200,12 @@ def _check_use(found: Frame, identity: Identity | None) -> None:
         raise _withheld(found, "its policy does not name this identity")
 
 
-def _check_trust(found: Frame, trust: Trust) -> None:
+def _check_trust(found: Frame, trust: Trust, *, remember: bool) -> None:
     header = found.header
     entry = trust.require(found.name, "seal", header.signers, header.model, header.version)
     memory.check(found.name, entry.id, header.model, header.version)
+    if not remember:
+        return
     versions = found.manifest.policy.versions
     memory.remember(entry.id, header.model, header.version, versions[0] if versions else 1)
 

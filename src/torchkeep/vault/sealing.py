@@ -4,21 +4,78 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Any, Final
 
 from torchkeep.core import digest, files, progress, safetensors, source, tree
 from torchkeep.core.errors import Foreign, SourceError, UsageError
 from torchkeep.core.source import Source
+from torchkeep.core.statement import Statement, Subject, derivation
 from torchkeep.core.text import visible
 from torchkeep.vault.manifest import Policy
 from torchkeep.vault.recipients import Recipient
 from torchkeep.vault.signing import Signer
-from torchkeep.vault.writing import CHUNK, Identification, Receipt, Writer, spans
+from torchkeep.vault.writing import CHUNK, Identification, Writer, spans
 
 Location = str | os.PathLike[str]
 
+SCHEMA_VERSION: Final = 1
+
 _SUFFIX: Final = ".safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealing:
+    """What was sealed.
+
+    Attributes:
+        source: Name of what was sealed.
+        target: Name of the sealed file.
+        size: Its bytes.
+        header: Hash of its header in hex: what the next version names as its previous one.
+        items: Tensors, files and records in it.
+        content: Content digest of its tensors; None where it has none, or several files.
+        places: Where both lie.
+        is_one: Whether what was sealed is one file.
+    """
+
+    source: str
+    target: str
+    size: int
+    header: str
+    items: int
+    content: str | None
+    places: tuple[str, str] = field(repr=False)
+    is_one: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON data."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "source": self.source,
+            "target": self.target,
+            "bytes": self.size,
+            "header": self.header,
+            "items": self.items,
+            "content": self.content,
+        }
+
+    def statement(self) -> Statement | None:
+        """State that the sealed file was derived from what was sealed; None for a folder.
+
+        Both are hashed as they lie there now.
+
+        Raises:
+            SourceError: One of them cannot be read.
+        """
+        if not self.is_one:
+            return None
+        before, after = (
+            Subject(name, _sha256(place), self.content)
+            for name, place in zip((self.source, self.target), self.places, strict=True)
+        )
+        return derivation(before, after, "seal", {"header": self.header})
 
 
 def seal(
@@ -33,7 +90,7 @@ def seal(
     suite_id: int | None = None,
     overwrite: bool = False,
     mixed: bool = False,
-) -> Receipt:
+) -> Sealing:
     """Seal a file, or all files below a folder as one unit.
 
     Safetensors are sealed tensor by tensor, so that each can be read by itself; any other file as a
@@ -68,7 +125,17 @@ def seal(
         contents = [_add(writer, place, path) for place, path in found]
         # Of several files there is no one set of names to make a digest of.
         content = contents[0] if len(contents) == 1 else None
-        return writer.finish(metadata=metadata, content=content, policy=policy)
+        done = writer.finish(metadata=metadata, content=content, policy=policy)
+    return Sealing(
+        source=visible(os.fspath(location)),
+        target=visible(os.fspath(target)),
+        size=done.size,
+        header=done.header_hash.hex(),
+        items=done.items,
+        content=content,
+        places=(os.fspath(location), os.fspath(target)),
+        is_one=len(found) == 1 and not os.path.isdir(location),  # noqa: PTH112 - a URL is none
+    )
 
 
 def _parts(location: Location) -> list[tuple[Location, str]]:
@@ -107,6 +174,11 @@ def _add(writer: Writer, place: Location, path: str) -> str | None:
         )
         writer.settle()
         return digest.safetensors_content(opened)
+
+
+def _sha256(place: str) -> str:
+    with source.open(place) as opened:
+        return digest.sha256(opened)
 
 
 def _header(opened: Source) -> bytes | None:

@@ -84,6 +84,11 @@ class Receipt:
     size: int
     items: int
 
+    def to_json(self) -> dict[str, Any]:
+        """What was written, as JSON data."""
+        header = self.header_hash.hex()
+        return {"schema_version": 1, "header": header, "bytes": self.size, "items": self.items}
+
 
 class Writer:
     """Seals parts into a file, one after the other.
