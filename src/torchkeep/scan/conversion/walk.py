@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,6 +46,7 @@ class Walk:
     Attributes:
         tensors: What was found, by name.
         others: Names of what is no tensor, with what it is instead.
+        module: The class of the first module that was met; empty where there was none.
 
     Raises:
         Unusable: Two tensors would have one name, a name cannot be written, or what hangs
@@ -55,6 +56,7 @@ class Walk:
     def __init__(self, value: Any, budget: Budget) -> None:
         self.tensors: dict[str, Made] = {}
         self.others: list[tuple[str, str]] = []
+        self.module = ""
         self._todo: list[tuple[str, int, Any]] = []
         self._enter("", 0, value)
         while self._todo:
@@ -72,8 +74,9 @@ class Walk:
             self.others.append((name, described(value)))
 
     def _enter(self, name: str, depth: int, value: Any) -> None:
-        found = list(_members(value) if is_module(value) else entries(value))
-        for key, part in reversed(found):
+        inside = is_module(value)
+        self.module = self.module or (repr(value.maker) if inside else "")
+        for key, part in reversed(list(_members(value) if inside else entries(value))):
             if type(key) is str:
                 self._todo.append((f"{name}.{key}" if depth else key, depth + 1, part))
             else:
@@ -95,6 +98,7 @@ def is_dict(value: Any) -> bool:
         isinstance(value, Made)
         and isinstance(value.maker, Global)
         and (value.maker.module, value.maker.name) in _DICTS
+        and all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in _given(value))
     )
 
 
@@ -104,17 +108,19 @@ def entries(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from enumerate(value)
     elif is_dict(value):
         if isinstance(value, Made):
-            yield from _given(value)
+            yield from ((pair[0], pair[1]) for pair in _given(value))
         yield from value.pairs
 
 
-def _given(value: Made) -> Iterator[tuple[Any, Any]]:
-    """Python 2 gave an OrderedDict its entries as an argument."""
-    for arg in value.args if isinstance(value.args, tuple) else ():
-        for pair in arg if isinstance(arg, list) else ():
-            if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-                raise Unusable("has a dict that is made of something else than pairs")
-            yield pair[0], pair[1]
+def _given(value: Made) -> Sequence[Any]:
+    """Entries from the arguments of a dict; Python 2 gave an OrderedDict its own that way."""
+    args = value.args if isinstance(value.args, tuple) else (None, None)
+    if value.is_made_by("collections", "defaultdict"):
+        args = args[1:]
+    if not args or value.kwargs is not None:  # an instance that was never initialised
+        return ()
+    given = args[0].pairs if isinstance(args[0], Dict) else args[0]
+    return given if len(args) == 1 and isinstance(given, (list, tuple)) else (None,)
 
 
 def is_module(value: Any) -> bool:
@@ -147,7 +153,8 @@ def _items(value: Any) -> Iterator[Any]:
     if isinstance(value, Set):
         yield from value
     elif isinstance(value, Made) and value.is_made_by("builtins", "set"):
-        for arg in value.args:
+        args = value.args if isinstance(value.args, tuple) and value.kwargs is None else ()
+        for arg in args:
             yield from arg if isinstance(arg, (list, tuple)) else ()
 
 
