@@ -18,6 +18,7 @@ from torchkeep.scan.conversion.walk import (
     entries,
     is_dict,
     is_module,
+    shown,
 )
 from torchkeep.scan.tensors import Tensor
 
@@ -121,12 +122,14 @@ def _ways(value: Any, key: str) -> Iterator[tuple[Any, list[str]]]:
         if (id(node), rest) in seen:
             continue
         seen.add((id(node), rest))
-        names = [(str(name), part) for name, part in entries(node) if type(name) in (str, int)]
+        names = [(shown(name), part) for name, part in entries(node)]
         for place, (name, part) in enumerate(names):
+            if rest != name and not rest.startswith(f"{name}."):
+                continue
             others = [prefix + other for n, (other, _) in enumerate(names) if n != place]
             if rest == name:
                 yield part, [*beside, *others]
-            elif rest.startswith(f"{name}."):
+            else:
                 left = rest[len(name) + 1 :]
                 todo.append((part, left, f"{prefix}{name}.", [*beside, *others]))
 

@@ -136,7 +136,8 @@ def _unwrapped(value: Made) -> Made:
 
 def _require_type(kind: Any) -> None:
     if not isinstance(kind, Global) or (kind.module, kind.name) not in _TYPES:
-        raise Unfit(f"is of the type {kind!r:.200}, whose numbers may mean something else")
+        shown = f"{kind!r:.200}" if isinstance(kind, Global) else "of no name"
+        raise Unfit(f"is of the type {shown}, whose numbers may mean something else")
 
 
 def _require_harmless(state: Any) -> None:
@@ -155,8 +156,9 @@ def _require_plain_bits(rebuilds: str, args: tuple[Any, ...]) -> None:
     metadata = args[last - 1] if rebuilds != "_rebuild_tensor" and len(args) == last else None
     if metadata is None or (isinstance(metadata, Dict) and not metadata.pairs):
         return
-    bits = [str(key) for key, _ in metadata.pairs] if isinstance(metadata, Dict) else ["odd"]
-    raise Unfit(f"is stored with the mark {bits[0]!r:.80}: its numbers are changed when it is read")
+    keys = [key for key, _ in metadata.pairs] if isinstance(metadata, Dict) else []
+    mark = keys[0] if keys and type(keys[0]) is str else "odd"
+    raise Unfit(f"is stored with the mark {mark!r:.80}: its numbers are changed when it is read")
 
 
 def _is_view(persistent: Any) -> bool:
