@@ -22,6 +22,7 @@ _HITS: Final = {
     What.GLOBAL: (11, Verdict.NEEDS_REVIEW, "unknown-name"),
     What.DOTTED: (12, Verdict.NEEDS_REVIEW, "dotted-name"),
     What.CALL: (13, Verdict.DANGEROUS, "wrong-call"),
+    What.KEPT: (13, Verdict.DANGEROUS, "kept-function"),
     What.STATE: (14, Verdict.DANGEROUS, "wrong-state"),
     What.FILL: (15, Verdict.DANGEROUS, "wrong-fill"),
     What.EXTENSION: (16, Verdict.NEEDS_REVIEW, "extension"),

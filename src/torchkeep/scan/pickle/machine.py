@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 
 from torchkeep.core.source import Readable
 from torchkeep.scan.pickle import opcodes
+from torchkeep.scan.pickle.held import functions
 from torchkeep.scan.pickle.hits import Hit, What
 from torchkeep.scan.pickle.policy import Container, Grant, Policy, Use
 from torchkeep.scan.pickle.stream import Broken, Stream
@@ -96,6 +97,7 @@ class Machine(Stream):
         """Follow the stream to its end, or to where an unpickler would give up."""
         try:
             self.outcome.value = self._loop()
+            self._check_held()
             self._measure()
             self.leave_frame()
             self.is_odd |= self.offset < self.frame_end
@@ -177,6 +179,10 @@ class Machine(Stream):
         self.pos = pos
         raise Broken("it takes more than any model needs")
 
+    def _check_held(self) -> None:
+        for function in functions(self.outcome.value):
+            self.hit(What.KEPT, repr(function))
+
     def _measure(self) -> None:
         """Printing, comparing or copying what is nested or shared too much takes a process down."""
         if is_tree(self.outcome.value, _MOST_DEPTH):
@@ -224,11 +230,10 @@ class Machine(Stream):
 
     def call(self, maker: Any, args: Any) -> Made:
         """What calling ``maker`` would return."""
-        grant = grant_of(maker)
         if not isinstance(maker, Global) or not isinstance(args, tuple):
             self.hit(What.CALL, named(maker))
-        elif grant is not None:  # else the name itself is a hit
-            if grant.use is Use.VALUE or (grant.check and not grant.check(args)):
+        elif (grant := maker.grant) is not None:  # else the name itself is a hit
+            if grant.use in (Use.VALUE, Use.HELD) or (grant.check and not grant.check(args)):
                 self.hit(What.CALL, repr(maker))
             elif grant.use is Use.NEW:  # copyreg makes an instance of its first argument
                 return self.new(args[0], args[1:])
@@ -241,8 +246,10 @@ class Machine(Stream):
         grant = grant_of(maker)
         if not isinstance(maker, Global) or not isinstance(args, tuple):
             self.hit(What.CALL, named(maker))
-        elif grant and (grant.use is not Use.CLASS or (grant.check and not grant.check(args))):
-            self.hit(What.CALL, repr(maker))
+        elif grant is not None:
+            given = args if kwargs is None else (*args, kwargs)
+            if grant.use is not Use.CLASS or (grant.check and not grant.check(given)):
+                self.hit(What.CALL, repr(maker))
         return Made(maker, args, self.at, kwargs)
 
     def build(self, target: Any, state: Any) -> None:
@@ -251,7 +258,7 @@ class Machine(Stream):
             self.hit(What.STATE, named(target))
             return
         grant = grant_of(target.maker)
-        if grant is not None and not grant.state:
+        if grant and not (grant.state and (grant.sets is None or grant.sets(state))):
             self.hit(What.STATE, named(target))
         target.state = state
         if self._after_build is not None:
