@@ -98,14 +98,22 @@ def test_the_shape_of_the_document(here, capfd):
         "schema_version": 1,
         "verdict": "dangerous",
         "files": [
-            {"path": "clean.pkl", "format": "pickle", "verdict": "clean", "findings": []},
+            {
+                "path": "clean.pkl",
+                "format": "pickle",
+                "verdict": "clean",
+                "findings": [],
+                "allowed": [],
+            },
             {
                 "path": "danger.pkl",
                 "format": "pickle",
                 "verdict": "dangerous",
                 "findings": [finding],
+                "allowed": [],
             },
         ],
+        "excluded": 0,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from typing import Any, Final
 
@@ -86,6 +87,7 @@ class FileReport:
         is_model: Whether a loader would open it.
         has_pickle: Whether a pickle stands in it, so that loading it runs an unpickler.
         is_checkpoint: Whether ``torch.save`` wrote it, so that its tensors can be converted.
+        allowed: Names in it that only the project allows, each with the last day on which it does.
     """
 
     path: str
@@ -94,6 +96,7 @@ class FileReport:
     is_model: bool = True
     has_pickle: bool = False
     is_checkpoint: bool = False
+    allowed: dict[str, date | None] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
@@ -109,14 +112,24 @@ class FileReport:
             "format": self.format,
             "verdict": self.verdict.value,
             "findings": [issue.to_json() for issue in self.issues],
+            "allowed": [
+                {"name": encodable(name), "until": until.isoformat() if until else None}
+                for name, until in sorted(self.allowed.items())
+            ],
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is said about several files."""
+    """What is said about several files.
+
+    Attributes:
+        files: Those that were looked at.
+        excluded: How many were left out by a pattern.
+    """
 
     files: tuple[FileReport, ...]
+    excluded: int = 0
 
     @property
     def verdict(self) -> Verdict:
@@ -129,4 +142,5 @@ class Report:
             "schema_version": SCHEMA_VERSION,
             "verdict": self.verdict.value,
             "files": [file.to_json() for file in self.files],
+            "excluded": self.excluded,
         }

@@ -83,6 +83,7 @@ def follow(
 def judge(job: Job, source: Readable, outcome: Outcome, member: str, depth: int) -> None:
     """Note everything about one pickle that keeps it from being clean."""
     job.report.has_pickle = True
+    job.note_allowed(outcome.names)
     note_hits(job, outcome, member)
     if outcome.broken:
         text = "broken-pickle"

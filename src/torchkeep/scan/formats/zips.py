@@ -173,6 +173,7 @@ def trial(job: Job) -> Job:
 def keep(job: Job, other: Job) -> None:
     """Take over from a trial what no chance can have put there."""
     job.unpacked = other.unpacked
+    job.report.allowed |= other.report.allowed
     for issue in other.report.issues:
         if issue.severity in (Verdict.DANGEROUS, Verdict.NEEDS_REVIEW):
             _again(job, issue)
