@@ -264,6 +264,8 @@ def main() -> None:
         result["seen"] = None if given.no_corpus else section(lambda: seen(corpus, tools))
     load = (before, os.getloadavg()[0])
     print(f"load of the machine: {load[0]:.1f} before, {load[1]:.1f} after")
+    if max(load) > (os.cpu_count() or 1):
+        print("  more than it has CPUs: wall time says little, CPU time and ratios more")
     print(json.dumps({"benchmark": "scan", "runs": given.runs, "load": load, **result}))
 
 
