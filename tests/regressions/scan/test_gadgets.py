@@ -56,12 +56,12 @@ CALLS = {
         "numpy.core.multiarray", "_reconstruct", MEMMAP, b"K\0\x85", b"C\1b"
     ),
 }
+HOOKS = made("collections", "OrderedDict") + b"K\0" + EVAL + b"s"
 KEPT = {
     # Weights become bytes, and bytes a pickle, when the model is used.
     "a layer": LINEAR + pairs(_modules=pairs(a=EVAL)) + b"b",
     "forward": LINEAR + pairs(forward=EVAL) + b"b",
-    "a hook": LINEAR + pairs(_forward_hooks=made("collections", "OrderedDict") + b"K\0" + EVAL + b"s")
-    + b"b",
+    "a hook": LINEAR + pairs(_forward_hooks=HOOKS) + b"b",
     "a transformer": name("sklearn.preprocessing._function_transformer", "FunctionTransformer")
     + b")\x81" + pairs(func=EVAL) + b"b",
     "a file": LINEAR + pairs(forward=MEMMAP) + b"b",

@@ -19,6 +19,8 @@ MODEL_SUFFIXES: Final = frozenset(
     | {".jit", ".mar", ".model", ".dill", ".dat", ".data", ".npy", ".npz", ".tar", ".th", ".pk"}
     | {".safetensors", ".onnx", ".gguf", ".ggml", ".h5", ".hdf5", ".keras", ".weights", ".sav"}
     | {".distcp", ".metadata", ".params", ".nemo", ".pb", ".tflite"}
+    | {".pte", ".engine", ".plan", ".trt", ".mlmodel", ".caffemodel", ".pdmodel", ".pdparams"}
+    | {".pdiparams", ".msgpack", ".ot"}
 )
 """Names under which loaders look for models."""
 
@@ -28,6 +30,7 @@ _MOST: Final = 1 << 16  # bytes that are looked at to tell text from data
 _SEARCHED: Final = 64 << 20  # bytes of data of no known kind that are searched for pickles
 _MOST_TRIED: Final = 10_000
 _HEADER: Final = re.compile(rb"\x80[\x02-\x05]")
+_CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r\f\x1b"))
 _POINTER: Final = b"version https://git-lfs.github.com/spec/"
 
 # Data that no loader of models opens, by its first bytes.
@@ -102,7 +105,7 @@ def is_text(head: bytes, size: int) -> bool:
     """Whether a file is text, by its first bytes."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, as Windows writes it
         return _decodes(head[: len(head) & ~1], "utf-16")
-    if b"\0" in head:
+    if b"\0" in head or _controls(head) * 50 > len(head):
         return False
     # A letter may be cut in two at the end of what is looked at; and not all text is UTF-8.
     return _decodes(head[: len(head) - (3 if size > len(head) else 0)], "utf-8") or _is_latin(head)
@@ -117,6 +120,10 @@ def _decodes(data: bytes, encoding: str) -> bool:
 
 
 def _is_latin(head: bytes) -> bool:
-    controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
     high = sum(byte > 126 for byte in head)
-    return controls == 0 and high * 3 < len(head)
+    return _controls(head) == 0 and high * 3 < len(head)
+
+
+def _controls(head: bytes) -> int:
+    """Bytes that no text needs; messages of protocol buffers are full of them."""
+    return len(head) - len(head.translate(None, _CONTROLS))
