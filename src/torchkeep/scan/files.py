@@ -17,7 +17,7 @@ from torchkeep.core.errors import SourceError, UsageError
 from torchkeep.core.source import Readable
 from torchkeep.core.text import visible
 from torchkeep.scan import dispatch, shards
-from torchkeep.scan.job import Job
+from torchkeep.scan.job import Followed, Job
 from torchkeep.scan.part import Part
 from torchkeep.scan.pickle.policy import Policy, Tier
 from torchkeep.scan.spool import Spool
@@ -59,10 +59,21 @@ def _near(found: source.Source) -> source.Source:
 
 
 def opened(
-    reading: source.Source, *, tier: Tier = Tier.MODULE, allowed: Policy | None = None
+    reading: source.Source,
+    *,
+    tier: Tier = Tier.MODULE,
+    allowed: Policy | None = None,
+    followed: list[Followed] | None = None,
 ) -> FileReport:
-    """Scan a file that is open and stays so: what is read of it later is what was judged."""
-    return _scan(reading, reading.name, tier, allowed)
+    """Scan a file that is open and stays so: what is read of it later is what was judged.
+
+    Args:
+        reading: The file.
+        tier: How much of a model may lie in a pickle.
+        allowed: Names that are allowed beside those of the tier.
+        followed: Where its pickles are noted, if somebody wants to know them again.
+    """
+    return _scan(reading, reading.name, tier, allowed, followed=followed)
 
 
 def data(
@@ -172,8 +183,9 @@ def _scan(
     tier: Tier,
     allowed: Policy | None,
     then: Callable[[Job], None] | None = None,
+    followed: list[Followed] | None = None,
 ) -> FileReport:
-    job = Job(FileReport(path=name), tier=tier, allowed=allowed or {})
+    job = Job(FileReport(path=name), tier=tier, allowed=allowed or {}, followed=followed)
     try:
         with _uncollected():
             kinds = dispatch.look(job, opened)

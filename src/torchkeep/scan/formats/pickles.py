@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, Final
 
 from torchkeep.core.source import BytesSource, Readable
 from torchkeep.scan import dispatch
-from torchkeep.scan.job import Job
+from torchkeep.scan.job import Followed, Job
 from torchkeep.scan.pickle.dangerous import is_dangerous
 from torchkeep.scan.pickle.hits import Hit, What
 from torchkeep.scan.pickle.machine import Machine, Outcome
@@ -16,6 +17,8 @@ from torchkeep.scan.pickle.values import Blob
 from torchkeep.scan.verdict import Verdict
 
 _MOST_STACKED: Final = 10_000
+_MOST_KEPT: Final = 16  # pickles of one file that are remembered: torch's old files have five
+_LONGEST_KEPT: Final = 1 << 24  # bytes of one
 
 # Rule, verdict and text for each kind of hit; a name that is known to run code is dangerous.
 _HITS: Final = {
@@ -83,6 +86,8 @@ def follow(
 def judge(job: Job, source: Readable, outcome: Outcome, member: str, depth: int) -> None:
     """Note everything about one pickle that keeps it from being clean."""
     job.report.has_pickle = True
+    if job.followed is not None:
+        _remember(job.followed, source, outcome)
     job.note_allowed(outcome.names)
     note_hits(job, outcome, member)
     if outcome.broken:
@@ -96,6 +101,13 @@ def judge(job: Job, source: Readable, outcome: Outcome, member: str, depth: int)
         else:
             inner = BytesSource(_bytes(nested))
         dispatch.look(job, inner, f"{member}!bytes" if member else "bytes", depth + 1)
+
+
+def _remember(followed: list[Followed], source: Readable, outcome: Outcome) -> None:
+    length = outcome.end - outcome.start
+    if not outcome.broken and length <= _LONGEST_KEPT and len(followed) < _MOST_KEPT:
+        digest = hashlib.sha256(source.read(outcome.start, length)).digest()
+        followed.append(Followed(length, digest, frozenset(outcome.names)))
 
 
 def note_hits(job: Job, outcome: Outcome, member: str) -> None:

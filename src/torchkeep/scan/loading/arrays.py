@@ -39,7 +39,7 @@ def numpy_load(original: Loader) -> Loader:
             if not tape.is_path(file) and not _is_zip(file):
                 return _plainly(load, file)  # arrays may stand in a row: each pickle is followed
             reader = tape.scanned(file, terms)
-            if mmap_mode and tape.is_path(file) and tape.report_of(reader).format == "npy":
+            if mmap_mode and tape.is_path(file) and tape.of(reader).report.format == "npy":
                 reader.close()
                 return _mapped(load(file))
             loaded = load(reader)
@@ -59,7 +59,7 @@ def joblib_load(original: Loader) -> Loader:
         if terms is None or tape.is_scanned(filename):
             return original(filename, mmap_mode, *args, **kwargs)
         reader = tape.scanned(filename, terms)
-        clean = tape.report_of(reader).verdict is Verdict.CLEAN
+        clean = tape.of(reader).report.verdict is Verdict.CLEAN
         with vouched() if clean else unvouched():
             return original(reader, None, *args, **kwargs)
 

@@ -15,12 +15,12 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any, Final
 
+from torchkeep.scan.job import Followed
 from torchkeep.scan.loading import active, tape
 from torchkeep.scan.loading.recording import can_seek, of_path
 from torchkeep.scan.loading.refusal import Unsafe, refuse, scan
 from torchkeep.scan.loading.terms import Terms
-from torchkeep.scan.loading.unpickle import Guarded, unvouched
-from torchkeep.scan.pickle.machine import Outcome
+from torchkeep.scan.loading.unpickle import Guarded, Names, known, unvouched
 
 Loader = Callable[..., Any]
 
@@ -41,9 +41,11 @@ def load(original: Loader) -> Loader:
             if not tape.is_path(f):
                 return _from_open(original, f, terms, args, kwargs)
             if _is_mapped(kwargs) or _is_safetensors(f):
-                _scan_path(f, terms)
-                return original(f, *args, **kwargs)
-            return _restricted_first(original, tape.scanned(f, terms), args, kwargs)
+                with known(_scan_path(f, terms)):
+                    return original(f, *args, **kwargs)
+            reader = tape.scanned(f, terms)
+            with known(tape.of(reader).followed):
+                return _restricted_first(original, reader, args, kwargs)
 
     return guarded
 
@@ -81,8 +83,8 @@ class _Restricted(Guarded):
 
     __slots__ = ()
 
-    def _admit(self, outcome: Outcome) -> None:
-        if _forcing.get() and not _is_known_to_torch(outcome):
+    def _admit(self, names: Names) -> None:
+        if _forcing.get() and not _are_known_to_torch(names):
             raise pickle.UnpicklingError("it holds more than weights")
 
 
@@ -91,11 +93,11 @@ def restricted(original: Any) -> Any:
     return type(original.__name__, (_Restricted, original), {"__module__": original.__module__})
 
 
-def _scan_path(path: Any, terms: Terms) -> None:
-    """Scan a file that torch maps into memory itself; its pickle is followed again when loaded."""
+def _scan_path(path: Any, terms: Terms) -> list[Followed]:
+    """Scan a file that torch maps into memory itself; returns its pickles."""
     recording, file = of_path(path)
     with file:
-        scan(recording, terms)
+        return scan(recording, terms)[1]
 
 
 def _from_open(original: Loader, f: Any, terms: Terms, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -104,7 +106,8 @@ def _from_open(original: Loader, f: Any, terms: Terms, args: Any, kwargs: dict[s
         return original(f, *args, **kwargs)  # torch says so
     start = f.tell()
     reader = tape.scanned(f, terms)
-    loaded = _restricted_first(original, reader, args, kwargs)
+    with known(tape.of(reader).followed):
+        loaded = _restricted_first(original, reader, args, kwargs)
     f.seek(start + reader.tell())
     return loaded
 
@@ -136,11 +139,11 @@ def _asks_for_more(args: Any, kwargs: dict[str, Any]) -> bool:
     return leaves and module in (None, pickle) and kwargs.keys() <= _KNOWN and len(args) < 3
 
 
-def _is_known_to_torch(outcome: Outcome) -> bool:
+def _are_known_to_torch(names: Names) -> bool:
     """Whether torch's ``weights_only`` knows every name, told before any storage is read."""
     torch: Any = sys.modules["torch._weights_only_unpickler"]
-    known = torch._get_allowed_globals().keys() | torch._get_user_allowed_globals().keys()
-    return all(f"{module}.{name}" in known for module, name in outcome.names)
+    listed = torch._get_allowed_globals().keys() | torch._get_user_allowed_globals().keys()
+    return all(f"{module}.{name}" in listed for module, name in names)
 
 
 def _is_mapped(kwargs: dict[str, Any]) -> bool:

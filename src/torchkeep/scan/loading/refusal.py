@@ -8,6 +8,7 @@ from torchkeep.core import events
 from torchkeep.core.errors import Refused
 from torchkeep.core.text import visible
 from torchkeep.scan import files
+from torchkeep.scan.job import Followed
 from torchkeep.scan.loading.recording import Recording
 from torchkeep.scan.loading.terms import Terms
 from torchkeep.scan.verdict import FileReport, Verdict
@@ -34,15 +35,20 @@ class Unsafe(Refused):
         self.report = report
 
 
-def scan(reading: Recording, terms: Terms) -> FileReport:
+def scan(reading: Recording, terms: Terms) -> tuple[FileReport, list[Followed]]:
     """Scan what is about to be loaded; what it read stays in memory.
+
+    Returns:
+        What is said about it, and the pickles that were followed.
 
     Raises:
         Unsafe: It is not clean.
     """
-    report = files.opened(reading, tier=terms.tier, allowed=terms.allowed)
+    followed: list[Followed] = []
+    tier, allowed = terms.tier, terms.allowed
+    report = files.opened(reading, tier=tier, allowed=allowed, followed=followed)
     require_clean(report)
-    return report
+    return report, followed
 
 
 def require_clean(report: FileReport) -> None:

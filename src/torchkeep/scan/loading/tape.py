@@ -7,6 +7,7 @@ import io
 import os
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
+from torchkeep.scan.job import Followed
 from torchkeep.scan.loading.recording import Recording, of_file, of_path
 from torchkeep.scan.loading.refusal import scan
 from torchkeep.scan.loading.terms import Terms
@@ -26,14 +27,20 @@ class Tape(io.RawIOBase):
     Args:
         recording: What was scanned.
         report: What was said about it.
+        followed: Its pickles.
         file: A file that is closed with this one.
     """
 
     def __init__(
-        self, recording: Recording, report: FileReport, file: io.FileIO | None = None
+        self,
+        recording: Recording,
+        report: FileReport,
+        followed: list[Followed],
+        file: io.FileIO | None = None,
     ) -> None:
         self.name = recording.name
         self.report = report
+        self.followed = followed
         self._recording = recording
         self._file = file
         self._position = 0
@@ -103,12 +110,12 @@ def scanned(location: Any, terms: Terms) -> io.BufferedReader:
     if is_path(location):
         recording, file = of_path(location)
         try:
-            return _reader(Tape(recording, scan(recording, terms), file))
+            return _reader(Tape(recording, *scan(recording, terms), file))
         except BaseException:
             file.close()
             raise
     recording = of_file(location)
-    return _reader(Tape(recording, scan(recording, terms)))
+    return _reader(Tape(recording, *scan(recording, terms)))
 
 
 def _reader(tape: Tape) -> io.BufferedReader:
@@ -125,8 +132,8 @@ def is_scanned(location: Any) -> TypeGuard[io.BufferedReader]:
     return isinstance(location, io.BufferedReader) and isinstance(location.raw, Tape)
 
 
-def report_of(reader: io.BufferedReader) -> FileReport:
-    """What was said about it."""
+def of(reader: io.BufferedReader) -> Tape:
+    """The tape that such a reader reads."""
     tape = reader.raw
     assert isinstance(tape, Tape)
-    return tape.report
+    return tape

@@ -5,8 +5,9 @@ Each function here takes what stands in a module and returns what stands there u
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -16,17 +17,19 @@ from typing import Any
 from torchkeep.core.errors import SourceError
 from torchkeep.core.source import BytesSource, Source
 from torchkeep.scan.formats import pickles
-from torchkeep.scan.job import Job
+from torchkeep.scan.job import Followed, Job
 from torchkeep.scan.loading import active, stretch
 from torchkeep.scan.loading.recording import can_seek, name_of
 from torchkeep.scan.loading.refusal import refuse, require_clean
 from torchkeep.scan.loading.terms import Terms
-from torchkeep.scan.pickle.machine import Machine, Outcome
+from torchkeep.scan.pickle.machine import Machine
 from torchkeep.scan.verdict import FileReport, Verdict
 
 Loader = Callable[..., Any]
+Names = Collection[tuple[str, str]]
 
 _vouched: ContextVar[bool] = ContextVar("vouched", default=False)
+_known: ContextVar[Sequence[Followed]] = ContextVar("known", default=())
 
 
 @contextmanager
@@ -40,12 +43,23 @@ def vouched() -> Iterator[None]:
 
 
 @contextmanager
-def unvouched() -> Iterator[None]:
-    """Within: another loader was called, of another file."""
-    token = _vouched.set(False)
+def known(followed: Sequence[Followed]) -> Iterator[None]:
+    """Within: these pickles were followed already, and are known again by their bytes."""
+    token = _known.set(followed)
     try:
         yield
     finally:
+        _known.reset(token)
+
+
+@contextmanager
+def unvouched() -> Iterator[None]:
+    """Within: another loader was called, of another file."""
+    token, seen = _vouched.set(False), _known.set(())
+    try:
+        yield
+    finally:
+        _known.reset(seen)
         _vouched.reset(token)
 
 
@@ -96,7 +110,7 @@ class Serving:
         self._file = file
         self._terms = terms
         self._memo: dict[int, Any] = {}  # an unpickler keeps its memo from one pickle to the next
-        self.outcome = Outcome()
+        self.names: Names = ()
 
     def refill(self, persistent: Callable[[Any], bool]) -> None:
         """Put the next pickle into the buffer."""
@@ -117,6 +131,8 @@ class Serving:
             content = stretch.exactly(file)
             return content[: self.follow(BytesSource(content), persistent)] if content else b""
         start = file.tell()
+        if (again := self._again(file, start)) is not None:
+            return again
         name = name_of(file)
         source: Source
         if stretch.is_cheap(file):
@@ -138,6 +154,16 @@ class Serving:
             file.seek(start + end)
         return content
 
+    def _again(self, file: Any, start: int) -> bytes | None:
+        """The next pickle, if its bytes are those of one that was followed a moment ago."""
+        for one in () if self._memo else _known.get():
+            content: bytes = file.read(one.length)
+            if hashlib.sha256(content).digest() == one.digest:
+                self.names = one.names
+                return content
+            file.seek(start)
+        return None
+
     def follow(self, source: Source, persistent: Callable[[Any], bool]) -> int:
         """Follow the pickle at the start of ``source``; returns where it ends.
 
@@ -149,12 +175,13 @@ class Serving:
         machine = Machine(source, 0, job.policy, persistent=persistent)
         machine.memo = self._memo
         try:
-            self.outcome = machine.run()
-            pickles.judge(job, source, self.outcome, "", 0)
+            outcome = machine.run()
+            pickles.judge(job, source, outcome, "", 0)
         except SourceError as error:
             job.issue(60, Verdict.NOT_SCANNED, "unread", why=error.message)
         require_clean(job.report)
-        return self.outcome.end
+        self.names = outcome.names
+        return outcome.end
 
 
 class Guarded:
@@ -173,12 +200,12 @@ class Guarded:
         serving: Serving | None = getattr(self, "_serving", None)
         if serving is not None:
             serving.refill(_any if _resolves(self) else _none)
-            self._admit(serving.outcome)
+            self._admit(serving.names)
         elif _terms() is not None:
             refuse("a pickle", "its unpickler was made before the guard")
         return super().load()  # type: ignore[misc]
 
-    def _admit(self, outcome: Outcome) -> None:
+    def _admit(self, names: Names) -> None:
         """A further look at a clean pickle before anything of it is loaded."""
 
 

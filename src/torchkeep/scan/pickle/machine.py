@@ -40,6 +40,7 @@ class Outcome:
 
     Attributes:
         value: What it would build; None where it is broken.
+        start: Offset of its first byte.
         end: Offset after its last byte.
         hits: What the policy does not allow, in order; one for each name and kind.
         broken: Why no unpickler would read it to its end; empty where one would.
@@ -49,6 +50,7 @@ class Outcome:
     """
 
     value: Any = None
+    start: int = 0
     end: int = 0
     hits: list[Hit] = field(default_factory=list)
     broken: str = ""
@@ -82,7 +84,7 @@ class Machine(Stream):
     ) -> None:
         super().__init__(source, start, end)
         self.policy = policy
-        self.outcome = Outcome(end=start)
+        self.outcome = Outcome(start=start, end=start)
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
