@@ -111,6 +111,9 @@ FORMS = {
         (W.storage(), 0, (2,), (1,), False, OrderedDict()),
         ({}, {"real": W}),
     ),
+    "attributes that": lambda: Made(
+        torch._utils._rebuild_parameter_with_state, W, False, OrderedDict(), ["data", W]
+    ),
     "changed after": lambda: Made(
         torch._utils._rebuild_tensor_v2, W.storage(), 0, (2,), (1,), False, OrderedDict(),
         state=(W.storage(), 1, (2,), (1,)),
