@@ -97,14 +97,14 @@ def header(**changes):
 REFUSED = {
     "its version": b"\x93NUMPY\x04\x00" + npy(HEADER)[8:],
     "version zero": npy(HEADER, bytes(8), version=0),
-    "cut in its length": npy(HEADER)[:11],
+    "nothing but a name": npy(HEADER)[:6], "cut in its length": npy(HEADER)[:11],
     "a header longer than the file": b"\x93NUMPY\x01\x00\xff\xff" + bytes(60),
     "a header longer than any": b"\x93NUMPY\x02\x00" + struct.pack("<I", (1 << 20) + 1)
     + repr(HEADER).encode().ljust((1 << 20) + 1) + bytes(8),
     "a key too many": header(more=1), "a key that is missing": npy({"descr": "<f8", "shape": ()}),
     "a list": npy([1]), "a call": npy(b"dict(descr='<f8')"), "no Python": npy(b"{'descr': "),
     "many brackets": npy(b"(" * 200_000, version=2), "many brackets of a type": npy(
-        b"{'descr': " + b"[('a', " * 60 + b"'<f8'" + b")]" * 60
+        b"{'descr': " + b"[('a', " * 40 + b"'<f8'" + b")]" * 40
         + b", 'fortran_order': False, 'shape': ()}"),
     "a shape that is a list": header(shape=[1]), "a negative length": header(shape=(-1,)),
     "a length that is true": header(shape=(True,)), "a float": header(shape=(1.0,)),
@@ -113,6 +113,8 @@ REFUSED = {
     "no type": header(descr="<q8"), "a type without a width": header(descr="<f"),
     "a type behind a type": header(descr="<f8<f8"),
     "a number for a type": header(descr=8), "a field without a type": header(descr=[("a",)]),
+    "a type of three": header(descr=("<f8", (2,), 1)),
+    "a list for a field": header(descr=[["a", "<f8"]]),
     "a field of four": header(descr=[("a", "<f8", (1,), 2)]), "a field that is a text":
     header(descr=["<f8"]), "a negative shape in a type": header(descr=[("a", "<f8", (-1,))]),
     "a width of no file": header(descr="<f1234567890"),
@@ -135,12 +137,32 @@ def test_a_header_is_read_up_to_its_limits():
     assert rules(huge, "a.npy") == {32}
 
 
+def test_the_shape_of_a_field_may_be_a_number():
+    one = npy(HEADER | {"descr": [("a", "<f8", 2), ("b", "<f4", (2, 1))]}, bytes(24))
+    assert verdict(one, "a.npy") is Verdict.CLEAN
+
+
+def test_names_of_fields_may_be_of_any_letters():
+    for version in (1, 3):
+        text = repr(HEADER | {"descr": [("\xe4", "<f8")]}).encode(
+            "latin-1" if version == 1 else "utf-8"
+        )
+        assert verdict(npy(text, bytes(8), version), "a.npy") is Verdict.CLEAN
+
+
 def test_python_2_wrote_lengths_with_a_letter():
     text = b"{'descr': '<f8', 'fortran_order': False, 'shape': (2L, 1L), }"
     assert verdict(npy(text, bytes(16)), "a.npy") is Verdict.CLEAN
 
 
-OBJECTS = ["|O", "O", [("a", "|O")], [("a", "<i4"), ("b", [("c", "O", (2,))])], ("|O", (2,))]
+OBJECTS = [
+    "|O",
+    "O",
+    [("a", "|O")],
+    [("a", "|O"), ("b", "<i4")],
+    [("a", "<i4"), ("b", [("c", "O", (2,))])],
+    ("|O", (2,)),
+]
 
 
 @pytest.mark.parametrize("kind", OBJECTS, ids=str)

@@ -54,8 +54,7 @@ def _header(source: Readable) -> tuple[int, tuple[int, ...], int | None]:
     length, start = int.from_bytes(head[8 : 8 + width], "little"), 8 + width
     if length > _LONGEST_HEADER or start + length > source.size:
         raise _Odd("its header is longer than any array needs")
-    text = source.read(start, length).decode("utf-8" if head[6] == 3 else "latin-1", "replace")
-    said = _literal(text)
+    said = _literal(source.read(start, length).decode("latin-1"))  # in version 3 names are UTF-8
     if not isinstance(said, dict) or said.keys() != {"descr", "fortran_order", "shape"}:
         raise _Odd("its header is none of numpy")
     if type(said["fortran_order"]) is not bool:
