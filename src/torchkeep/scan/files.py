@@ -18,7 +18,6 @@ from torchkeep.core.source import Readable
 from torchkeep.core.text import visible
 from torchkeep.scan import dispatch, shards
 from torchkeep.scan.job import Followed, Job
-from torchkeep.scan.part import Part
 from torchkeep.scan.pickle.policy import Policy, Tier
 from torchkeep.scan.spool import Spool
 from torchkeep.scan.verdict import FileReport, Report, Verdict
@@ -101,7 +100,7 @@ def stream(
             return _unread(name, SourceError(error.strerror or str(error)))
         if not content.size:
             return _unread(name, SourceError("nothing came"))
-        return _scan(Part(content, 0, content.size), name, tier, allowed)
+        return _scan(content, name, tier, allowed)
 
 
 def paths(
