@@ -70,6 +70,7 @@ FAULTS = {
     "one of an older series": ({"model-00001-of-00003.safetensors": HEADER}, {65: MALFORMED}),
     "a tensor is absent": ({ONE: safetensors(a=b"1234")}, {66: MALFORMED}),
     "a tensor is in two shards": ({TWO: safetensors(c=b"56", a=b"78")}, {66: MALFORMED}),
+    "a tensor that nobody names": ({TWO: safetensors(c=b"5678", d=b"9")}, {66: MALFORMED}),
     "shards are exchanged": ({ONE: SHARDS[TWO], TWO: SHARDS[ONE]}, {66: MALFORMED}),
     "the size is wrong": ({INDEX: index(total_size=9)}, {66: MALFORMED}),
     "the size is a text": ({INDEX: index(total_size="8")}, {64: MALFORMED}),
@@ -140,7 +141,9 @@ def test_tied_tensors_stand_in_a_shard_once(tmp_path):
     places = PLACES | {"tied": ONE}
     files = {**WHOLE, INDEX: index(places, total_size=10), ONE: with_others(SHARDS[ONE], tied="a")}
     assert judged(write(tmp_path, files)).issues == []
-    write(tmp_path, {ONE: with_others(SHARDS[ONE], tied="c")})  # which is not in there
+    write(tmp_path, {INDEX: index()})  # some name but one of them
+    assert judged(tmp_path).issues == []
+    write(tmp_path, {INDEX: index(places), ONE: with_others(SHARDS[ONE], tied="c")})  # not in there
     assert rules(judged(tmp_path)) == {66: MALFORMED}
 
 
@@ -296,7 +299,7 @@ def test_each_file_is_opened_once_and_its_numbers_are_not_read(tmp_path, monkeyp
     [
         ("_is_beside", lambda folder, shard: True, "../o.safetensors"),
         ("_strays", lambda index: [], "one more of the series"),
-        ("_compare", lambda index, shard, owners: None, "a shard is dangerous"),
+        ("_compare", lambda index, shard: None, "a shard is dangerous"),
         ("_join", lambda index, shard, report: None, "a shard is dangerous"),
         ("_check_size", lambda index, sizes: None, "the size is wrong"),
     ],

@@ -69,11 +69,13 @@ class _Held:
 
     Attributes:
         names: Its tensors.
-        size: Their bytes; None where tensors share some.
+        size: Their bytes; None where it cannot be told.
+        others: Further names of tensors in it.
     """
 
     names: set[str]
-    size: int | None
+    size: int | None = None
+    others: frozenset[str] = frozenset()
 
 
 def is_index(location: str | os.PathLike[str]) -> bool:
@@ -102,9 +104,8 @@ def look(job: Job, opened: Readable, folder: Path, scan: Scan) -> None:
     places, sizes = content
     if not _take(index, places):
         return
-    owners = dict(places)
     for shard in index.shards:
-        _compare(index, shard, owners)
+        _compare(index, shard)
     for name in _strays(index):
         index.refuse(65, "shard-stray", name=name[:_SHOWN])
     _check_size(index, sizes)
@@ -196,12 +197,27 @@ def _is_beside(folder: Path, shard: str) -> bool:
     return Path(os.path.realpath((folder / shard).parent)).is_relative_to(os.path.realpath(folder))
 
 
-def _compare(index: _Index, shard: str, owners: dict[str, Any]) -> None:
+def _compare(index: _Index, shard: str) -> None:
     """Hold the names that a shard should have against those that it has."""
+    held = _read(index, shard)
+    if held is None:
+        return
+    index.size = None if held.size is None or index.size is None else index.size + held.size
+    names = index.shards[shard]
+    absent, odd = names - held.names - held.others, held.names - names
+    for text, left in (("tensor-absent", absent), ("tensor-odd", odd)):
+        if left:
+            args = {"name": min(left)[:_SHOWN], "shard": shard[:_SHOWN], "count": len(left)}
+            index.refuse(66, text, **args)
+
+
+def _read(index: _Index, shard: str) -> _Held | None:
+    """What a shard holds; None where that cannot be told, which is noted."""
     path = index.folder / shard
     if not os.path.lexists(path):
         index.lack("shard-missing", shard)
-        return
+        return None
+    held = None
     try:
         with source.open(path) as opened:
             report = index.scan(path, opened)
@@ -209,22 +225,13 @@ def _compare(index: _Index, shard: str, owners: dict[str, Any]) -> None:
             index.job.report.allowed |= report.allowed
             if report.issues:
                 _join(index, shard, report)
-                return
+                return None
             held = _held(opened, report.format)
     except TorchkeepError:
-        held = None
+        pass
     if held is None:
         index.lack("shard-unread", shard)
-        return
-    index.size = None if held.size is None or index.size is None else index.size + held.size
-    elsewhere = {name for name in held.names if owners.get(name, shard) != shard}
-    for text, left in (
-        ("tensor-absent", index.shards[shard] - held.names),
-        ("tensor-elsewhere", elsewhere),
-    ):
-        if left:
-            args = {"name": min(left)[:_SHOWN], "shard": shard[:_SHOWN], "count": len(left)}
-            index.refuse(66, text, **args)
+    return held
 
 
 def _join(index: _Index, shard: str, report: FileReport) -> None:
@@ -251,7 +258,7 @@ def _held(opened: Source, format: str) -> _Held | None:
     value = locate(opened, format).value
     if not isinstance(value, (Dict, Made)):
         return None
-    return _Held({name for name, _ in value.pairs if isinstance(name, str)}, None)
+    return _Held({name for name, _ in value.pairs if isinstance(name, str)})
 
 
 def _of_safetensors(opened: Source) -> _Held:
@@ -260,8 +267,8 @@ def _of_safetensors(opened: Source) -> _Held:
     end = 8 + int.from_bytes(opened.read(0, 8), "little")
     held = dict(tensors.entries(opened, 8, end))
     # Of tensors that share their bytes the library keeps one, and names the others beside it.
-    others = {name for name, one in held.pop("__metadata__", ()) if one in held}
-    return _Held({*held, *others}, None if others else opened.size - end)
+    others = frozenset(name for name, one in held.pop("__metadata__", ()) if one in held)
+    return _Held(set(held), None if others else opened.size - end, others)
 
 
 def _strays(index: _Index) -> list[str]:
