@@ -68,9 +68,7 @@ def main() -> None:
     stage("Why the first row matters")
     run("torchkeep", "explain", "TK-SCAN-002", "--lang", "en")
 
-    stage(
-        "A way out: its weights without its code; by itself convert refuses, for whoever put code in"
-    )
+    stage("A way out: convert refuses what holds code, and takes the bare weights when told to")
     run("torchkeep", "convert", "legacy_income.pt", "--lang", "en", status=1)
     run("torchkeep", "convert", "--salvage", "legacy_income.pt", "--lang", "en")
 
