@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections import OrderedDict
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 from doubles.mutants import killed
 from makers.checkpoints import save
 from makers.projects import safetensors, write
+from makers.shell import call, environment
 
 from torchkeep import scan
 from torchkeep.core import source
@@ -292,6 +295,32 @@ def test_each_file_is_opened_once_and_its_numbers_are_not_read(tmp_path, monkeyp
     assert scan.paths([tmp_path]).verdict is Verdict.CLEAN
     assert sorted(one.name for one in opened) == sorted(str(tmp_path / name) for name in names)
     assert sum(one.bytes_read for one in opened) < 1 << 20
+
+
+BLOCKED = """
+import sys
+
+sys.modules.update(torch=None, numpy=None, safetensors=None)
+from torchkeep.cli import main
+
+main(sys.argv[1:])
+"""
+
+
+def test_what_is_said_does_not_depend_on_what_is_installed(tmp_path):
+    name = "pytorch_model-00001-of-00001.bin"
+    write(tmp_path, {"pytorch_model.bin.index.json": index({"a": name, "b": name})})
+    save({"a": torch.zeros(2)}, tmp_path / name)
+    free = call("scan", "--json", ".", cwd=tmp_path)
+    blocked = subprocess.run(
+        [sys.executable, "-c", BLOCKED, "scan", "--json", "."],
+        capture_output=True,
+        cwd=tmp_path,
+        env=environment(),
+        timeout=60,
+    )
+    assert (free.returncode, free.stdout) == (blocked.returncode, blocked.stdout)
+    assert b"TK-SCAN-066" in free.stdout
 
 
 @pytest.mark.parametrize(
