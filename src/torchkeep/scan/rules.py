@@ -24,7 +24,7 @@ _STATES: Final = {
 
 # Rules of single issues in a file: `scan` reports them, the audit sums them up in TK-SCAN-002.
 _NUMBERS: Final = (*range(10, 21), *range(30, 35), *range(36, 39), *range(40, 49), *range(52, 59))
-ISSUES: Final = tuple(f"TK-SCAN-{number:03}" for number in (*_NUMBERS, *range(60, 67)))
+ISSUES: Final = tuple(f"TK-SCAN-{number:03}" for number in (*_NUMBERS, *range(60, 68)))
 
 
 def scanned(project: Project) -> dict[str, FileReport]:

@@ -25,7 +25,8 @@ MODEL_SUFFIXES: Final = frozenset(
 """Names under which loaders look for models."""
 
 _TEMPLATES: Final = (".jinja", ".jinja2", ".j2")
-_LONGEST: Final = 8 << 20  # bytes of a template
+_YAML: Final = (".yaml", ".yml")
+_LONGEST: Final = 8 << 20  # bytes of a text that is read
 _MOST: Final = 1 << 16  # bytes that are looked at to tell text from data
 _SEARCHED: Final = 64 << 20  # bytes of data of no known kind that are searched for pickles
 _MOST_TRIED: Final = 10_000
@@ -43,7 +44,7 @@ _OTHER: Final = (
 
 def look(job: Job, source: Readable, member: str, depth: int) -> None:
     """Say what a file is that is of no kind that scanning knows."""
-    from torchkeep.scan.formats import configs
+    from torchkeep.scan.formats import configs, targets
 
     named = is_named_like_model(member or job.report.path)
     head = source.read(0, min(_MOST, source.size))
@@ -53,6 +54,8 @@ def look(job: Job, source: Readable, member: str, depth: int) -> None:
         if suffix(member or job.report.path) in _TEMPLATES and source.size <= _LONGEST:
             text = source.read(0, source.size).decode("utf-8", "replace")
             configs.template(job, text, member)
+        elif suffix(member or job.report.path) in _YAML and source.size <= _LONGEST:
+            targets.check_text(job, source.read(0, source.size).decode("utf-8", "replace"), member)
         if member:
             return  # notes and code within an archive: its own reader knows what they mean
         if named:
