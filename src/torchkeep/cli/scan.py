@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,14 @@ from torchkeep.core import files
 from torchkeep.core.errors import UsageError
 from torchkeep.core.messages import message
 from torchkeep.core.text import visible
-from torchkeep.scan import FileReport, Report, Tier, Verdict, paths, stream
+from torchkeep.scan import Report, Tier, Verdict, paths, stream
+from torchkeep.scan.render import FORMS, render
 
 if TYPE_CHECKING:
+    from torchkeep.core.project import Project
+    from torchkeep.core.statement import Statement
     from torchkeep.scan.allowlist import Terms
+    from torchkeep.scan.pickle.policy import Policy
 
 _COLOURS = {
     Verdict.DANGEROUS: "red",
@@ -32,6 +37,23 @@ _COLOURS = {
 @click.command()
 @click.argument("locations", nargs=-1, required=True, metavar="FILE|FOLDER|URL|-...")
 @options.as_json
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMS),
+    help="Form of the report.  [default: terminal]",
+)
+@click.option("-o", "--output", "target", type=options.PATH, help="Write it to a file instead.")
+@click.option(
+    "--statement",
+    "keep",
+    is_flag=True,
+    help="Keep a statement about the files in the project; all of each is read.",
+)
+@click.option(
+    "--statement-to", type=options.PATH, help="Write that statement to a new file instead."
+)
+@click.option("--all", "every", is_flag=True, help="Name every clean file, however many there are.")
 @click.option(
     "--tier",
     type=click.Choice([tier.value for tier in Tier]),
@@ -54,6 +76,11 @@ _COLOURS = {
 def scan(
     locations: tuple[str, ...],
     as_json: bool,
+    form: str | None,
+    target: Path | None,
+    keep: bool,
+    statement_to: Path | None,
+    every: bool,
     tier: str | None,
     folder: Path | None,
     no_project: bool,
@@ -66,32 +93,53 @@ def scan(
     Nothing is unpickled, imported or run. - reads standard input. Exit status: 0 clean, 1
     dangerous, malformed or in need of a review, 3 not scanned.
     """
-    terms = _terms(folder, no_project)
-    patterns = [*exclude, *(_patterns(exclude_from) if exclude_from else ())]
-    allowed = terms.allowed if terms else None
+    if as_json and form not in (None, "json"):
+        raise click.UsageError(f"--json and --format {form} exclude each other.")
+    form = "json" if as_json else form or "terminal"
+    project = _project(folder, no_project)
+    if keep and not statement_to and (project is None or project.file is None):
+        raise UsageError("there is no project to keep a statement in", next="use --statement-to")
+    terms = _terms(project)
     level = Tier(tier) if tier else terms.tier if terms else Tier.MODULE
+    allowed = terms.allowed if terms else {}
+    patterns = [*exclude, *_patterns(exclude_from), *(terms.exclude if terms else ())]
+    started = datetime.now(UTC)
     with output.working():
-        report = paths(
-            [location for location in locations if location != "-"],
-            exclude=[*patterns, *(terms.exclude if terms else ())],
-            tier=level,
-            allowed=allowed,
-        )
-    if "-" in locations:
-        if sys.stdin is None:
-            raise UsageError("standard input is closed", next="name a file instead of -")
-        given = stream(sys.stdin.buffer, "<stdin>", tier=level, allowed=allowed)
-        report = replace(report, files=(*report.files, given))
-    if as_json:
-        output.document(report.to_json())
-    else:
-        _show(report, language)
+        named = keep or statement_to is not None
+        report = _report(locations, patterns, tier=level, allowed=allowed, named=named)
+        if named:
+            # Only when it is asked for: a scan of one small file must start at once.
+            from torchkeep.scan import statement
+
+            argv = ("torchkeep", "scan", "--", *(one for one in locations if "://" not in one))
+            said = statement(report, started=started, tier=level, allowed=allowed, argv=argv)
+            _keep(said, project, statement_to, language)
+    if target is not None:
+        files.write(target, render(report, form, language, every=every))
+    elif form == "terminal":
+        _show(report, language, every)
         _show_expired(terms, language)
+    else:
+        output.data(render(report, form))
     return report.verdict.exit_code
 
 
-def _terms(folder: Path | None, no_project: bool) -> Terms | None:
-    """The terms of the project that is meant; None where there is none."""
+def _report(
+    locations: tuple[str, ...], exclude: list[str], *, tier: Tier, allowed: Policy, named: bool
+) -> Report:
+    """What is said about the locations; ``-`` is standard input, and comes last."""
+    places = [location for location in locations if location != "-"]
+    report = paths(places, exclude=exclude, tier=tier, allowed=allowed, named=named)
+    if "-" not in locations:
+        return report
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", next="name a file instead of -")
+    given = stream(sys.stdin.buffer, "<stdin>", tier=tier, allowed=allowed)
+    return replace(report, files=(*report.files, given))
+
+
+def _project(folder: Path | None, no_project: bool) -> Project | None:
+    """The project that is meant; None where there is none."""
     if no_project:
         if folder is not None:
             raise click.UsageError("--project and --no-project exclude each other.")
@@ -100,36 +148,32 @@ def _terms(folder: Path | None, no_project: bool) -> Terms | None:
         return None
     # Most scans are of no project, and should not wait for what reads its file.
     from torchkeep.core.project import Project
+
+    return Project.open(folder or ".")
+
+
+def _terms(project: Project | None) -> Terms | None:
+    if project is None:
+        return None
     from torchkeep.scan import allowlist
 
-    return allowlist.terms(Project.open(folder or "."))
+    return allowlist.terms(project)
 
 
-def _show(report: Report, language: str) -> None:
-    counts: dict[Verdict, int] = {}
-    for file in report.files:
-        counts[file.verdict] = counts.get(file.verdict, 0) + 1
-        if file.verdict is not Verdict.NOT_A_MODEL:
-            click.echo(_line(file, language))
-            for issue in file.issues:
-                place = visible(issue.member)
-                if issue.offset is not None:
-                    place += f"@{issue.offset}"
-                text = visible(issue.message.text(language))
-                click.echo(f"    {issue.rule}  {text}" + (f"  [{place}]" if place else ""))
-            for name, until in sorted(file.allowed.items()):
-                text = "allowed-until" if until else "allowed"
-                note = message(f"scan.{text}", name=name, until=until)
-                click.echo(f"    {visible(note.text(language))}")
-    parts = [
-        f"{count} {message(f'scan.verdicts.{verdict.value}').text(language)}"
-        for verdict, count in sorted(counts.items(), key=lambda entry: entry[0].rank)
-    ]
-    if not parts:
-        parts.append(message("scan.no-models").text(language))
-    if report.excluded:
-        parts.append(message("scan.excluded", count=report.excluded).text(language))
-    click.echo(", ".join(parts))
+def _keep(said: Statement, project: Project | None, target: Path | None, language: str) -> None:
+    """Keep a statement where no other is overwritten: in ``target``, else in the project."""
+    if target is not None:
+        files.write(target, said.envelope().to_bytes(), exclusive=True)
+    elif project is not None:
+        target = project.keep(said)
+    output.note(message("scan.kept", path=target).text(language))
+
+
+def _show(report: Report, language: str, every: bool) -> None:
+    from torchkeep.scan.render import terminal
+
+    paint = _painted if output.colour() else terminal.unpainted
+    click.echo(terminal.render(report, language, every=every, paint=paint), nl=False)
 
 
 def _show_expired(terms: Terms | None, language: str) -> None:
@@ -138,13 +182,12 @@ def _show_expired(terms: Terms | None, language: str) -> None:
         click.echo(visible(note.text(language)))
 
 
-def _line(file: FileReport, language: str) -> str:
-    word = message(f"scan.verdicts.{file.verdict.value}").text(language)
-    if output.colour():
-        word = click.style(word, fg=_COLOURS[file.verdict], bold=True)
-    return f"{word}  {visible(file.path)}  ({file.format})"
+def _painted(word: str, verdict: Verdict) -> str:
+    return click.style(word, fg=_COLOURS[verdict], bold=True)
 
 
-def _patterns(path: Path) -> list[str]:
+def _patterns(path: Path | None) -> list[str]:
+    if path is None:
+        return []
     lines = files.read(path, limit=1 << 20).decode("utf-8", "surrogateescape").splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]

@@ -19,6 +19,7 @@ from torchkeep.scan.pickle.policy import Tier
 from torchkeep.scan.verdict import FileReport, Issue, Report, Verdict
 
 if TYPE_CHECKING:
+    from torchkeep.scan.attest import statement
     from torchkeep.scan.conversion import Conversion, convert
     from torchkeep.scan.loading import Unsafe, guard, install
 else:
@@ -30,6 +31,7 @@ else:
         "Unsafe": "loading",
         "guard": "loading",
         "install": "loading",
+        "statement": "attest",
     }
 
     def __getattr__(name: str) -> Any:
@@ -53,5 +55,6 @@ __all__ = [
     "guard",
     "install",
     "paths",
+    "statement",
     "stream",
 ]

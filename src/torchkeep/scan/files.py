@@ -35,7 +35,11 @@ _PIECE: Final = 1 << 20
 
 
 def file(
-    location: Location, *, tier: Tier = Tier.MODULE, allowed: Policy | None = None
+    location: Location,
+    *,
+    tier: Tier = Tier.MODULE,
+    allowed: Policy | None = None,
+    named: bool = False,
 ) -> FileReport:
     """Scan one file.
 
@@ -44,11 +48,12 @@ def file(
             several files stands for all of them.
         tier: How much of a model may lie in a pickle.
         allowed: Names that are allowed beside those of the tier.
+        named: Whether to take the digests of files of this machine, for which all of each is read.
 
     Returns:
         What is said about it; a file that cannot be read is ``not-scanned``.
     """
-    return _Run(tier, allowed).file(location)
+    return _Run(tier, allowed, named).file(location)
 
 
 def _near(found: source.Source) -> source.Source:
@@ -109,6 +114,7 @@ def paths(
     exclude: Iterable[str] = (),
     tier: Tier = Tier.MODULE,
     allowed: Policy | None = None,
+    named: bool = False,
 ) -> Report:
     """Scan files, URLs, and every file below each folder.
 
@@ -120,6 +126,7 @@ def paths(
         exclude: Shell patterns of paths below a folder that are left out; ``*`` matches ``/`` too.
         tier: How much of a model may lie in a pickle.
         allowed: Names that are allowed beside those of the tier.
+        named: Whether to take the digests of files of this machine, for which all of each is read.
 
     Raises:
         UsageError: One of the locations does not exist.
@@ -127,7 +134,7 @@ def paths(
     search = _Search(tuple(exclude))
     for location in locations:
         search.add(location)
-    run = _Run(tier, allowed)
+    run = _Run(tier, allowed, named)
     for one in search.found:  # first: an index needs to look into its shards anyway
         if not isinstance(one, FileReport) and shards.is_index(one):
             run.file(one)
@@ -145,11 +152,13 @@ class _Run:
     Attributes:
         tier: How much of a model may lie in a pickle.
         allowed: Names that are allowed beside those of the tier.
+        named: Whether to take the digests of files of this machine.
         done: What was said, by where the file lies.
     """
 
     tier: Tier
     allowed: Policy | None
+    named: bool = False
     done: dict[Location, FileReport] = field(default_factory=dict)
 
     def file(self, location: Location) -> FileReport:
@@ -157,7 +166,7 @@ class _Run:
         if location not in self.done:
             try:
                 with _near(source.open(location)) as opened:
-                    self.done[location] = self._scan(opened, location)
+                    self.done[location] = self._name(opened, self._scan(opened, location))
             except SourceError as error:
                 self.done[location] = _unread(os.fspath(location), error)
         return self.done[location]
@@ -170,9 +179,17 @@ class _Run:
         return _scan(opened, opened.name, self.tier, self.allowed, then)
 
     def _shard(self, path: Path, opened: source.Source) -> FileReport:
-        report = _scan(opened, opened.name, self.tier, self.allowed)
+        report = self._name(opened, _scan(opened, opened.name, self.tier, self.allowed))
         if not shards.is_index(path):  # of one that is named as a shard, more is to be said
             self.done[path] = report
+        return report
+
+    def _name(self, opened: source.Source, report: FileReport) -> FileReport:
+        """Take the digests through what the scan read: a file that has changed since raises."""
+        if self.named and isinstance(opened, source.FileSource):
+            from torchkeep.scan import attest  # a scan of one small file must start at once
+
+            report.subject = attest.subject(opened, report)
         return report
 
 

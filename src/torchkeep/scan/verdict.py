@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from torchkeep.core.finding import encodable
 from torchkeep.core.messages import Message
+
+if TYPE_CHECKING:
+    from torchkeep.core.statement import Subject
 
 SCHEMA_VERSION = 1
 
@@ -88,6 +91,7 @@ class FileReport:
         has_pickle: Whether a pickle stands in it, so that loading it runs an unpickler.
         is_checkpoint: Whether ``torch.save`` wrote it, so that its tensors can be converted.
         allowed: Names in it that only the project allows, each with the last day on which it does.
+        subject: Its digests, where they were asked for.
     """
 
     path: str
@@ -97,6 +101,7 @@ class FileReport:
     has_pickle: bool = False
     is_checkpoint: bool = False
     allowed: dict[str, date | None] = field(default_factory=dict)
+    subject: Subject | None = None
 
     @property
     def verdict(self) -> Verdict:
