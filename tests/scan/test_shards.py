@@ -18,6 +18,7 @@ from makers.shell import call, environment
 from torchkeep import scan
 from torchkeep.core import source
 from torchkeep.scan import Verdict, shards
+from torchkeep.scan.pickle.policy import PLAIN
 
 DANGER = b"\x80\x02cos\nsystem\n."
 INDEX = "model.safetensors.index.json"
@@ -118,6 +119,15 @@ def test_a_path_that_leaves_the_folder(tmp_path, name):
     assert rules(judged(folder)) == {64: MALFORMED}
 
 
+def test_a_path_of_many_steps_is_not_followed(tmp_path, monkeypatch):
+    write(tmp_path, {INDEX: index({"a": "a/" * 100_000 + "b"})})
+    steps = []
+    real = os.lstat
+    monkeypatch.setattr(os, "lstat", lambda path, **how: steps.append(path) or real(path, **how))
+    assert rules(judged(tmp_path)) == {63: NOT_SCANNED}
+    assert 0 < len(steps) < 1000
+
+
 def test_shards_may_lie_in_folders_within(tmp_path):
     places = {"a": f"x/y/{ONE}", "b": f"x/y/{ONE}", "c": f"z/{TWO}"}
     files = {INDEX: index(places), f"x/y/{ONE}": SHARDS[ONE], f"x/{TWO}": SHARDS[TWO]}
@@ -165,6 +175,21 @@ def test_pickled_shards(tmp_path, legacy):
     assert rules(judged(tmp_path, name)) == {66: MALFORMED}
     save([weight], tmp_path / two, legacy=legacy)
     assert rules(judged(tmp_path, name)) == {63: NOT_SCANNED}
+
+
+class Settings:
+    """A class that no list knows."""
+
+
+def test_what_a_project_allows_in_a_shard_is_told_with_the_index(tmp_path):
+    name = "pytorch_model-00001-of-00001.bin"
+    write(tmp_path, {"pytorch_model.bin.index.json": index({"settings": name})})
+    save({"settings": Settings()}, tmp_path / name)
+    assert scan.paths([tmp_path]).verdict is Verdict.NEEDS_REVIEW
+    allowed = {(Settings.__module__, "Settings"): PLAIN["class"]}
+    for report in scan.paths([tmp_path], allowed=allowed).files:
+        assert report.verdict is Verdict.CLEAN
+        assert list(report.allowed) == [f"{Settings.__module__}.Settings"]
 
 
 def test_what_is_said_of_a_shard_is_said_of_the_index_with_its_place(tmp_path):

@@ -194,7 +194,10 @@ def _is_beside(folder: Path, shard: str) -> bool:
     parts = shard.split("/")
     if {"", ".", ".."} & set(parts) or "\\" in shard or ":" in shard or not shard.isprintable():
         return False
-    return Path(os.path.realpath((folder / shard).parent)).is_relative_to(os.path.realpath(folder))
+    parent = (folder / shard).parent
+    if not os.path.lexists(parent):  # nor is the file; to follow a path of a million steps is waste
+        return True
+    return Path(os.path.realpath(parent)).is_relative_to(os.path.realpath(folder))
 
 
 def _compare(index: _Index, shard: str) -> None:
