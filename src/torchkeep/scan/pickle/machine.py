@@ -314,7 +314,10 @@ def named(value: Any) -> str:
     if isinstance(value, Global):
         return repr(value)
     if isinstance(value, Made):
-        return f"what {named(value.maker)} returns"
+        calls = 0  # a hostile file chains more of them than Python can follow by recursion
+        while isinstance(value, Made):
+            value, calls = value.maker, calls + 1
+        return f"what {named(value)} returns" + (f", called {calls} times over" if calls > 1 else "")
     if isinstance(value, Unknown):
         return value.what
     if isinstance(value, Dict):
