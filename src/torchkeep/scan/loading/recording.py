@@ -109,7 +109,8 @@ def of_file(file: Any, *, name: str = "") -> Recording:
         size = max(os.fstat(descriptor).st_size - start, 0)
         pull = _of_descriptor(descriptor, start, name)
         return Recording(name, size, pull, None if start else descriptor)
-    size = max(file.seek(0, os.SEEK_END) - start, 0)
+    file.seek(0, os.SEEK_END)
+    size = max(file.tell() - start, 0)  # what seek itself returns is wrong in torch's own views
     file.seek(start)
     return Recording(name, size, _of_seeks(file, start, name))
 
