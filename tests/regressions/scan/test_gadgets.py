@@ -6,7 +6,7 @@ import struct
 
 import pytest
 from doubles.scanning import verdict
-from doubles.streams import name, text
+from doubles.streams import call, name, text
 
 from torchkeep.scan.verdict import Verdict
 
@@ -92,6 +92,9 @@ MUCH = {
     "deque of a range": made("collections", "deque", made("builtins", "range", number(1 << 40))),
     "int of a decimal": made("builtins", "int", made("decimal", "Decimal", text("1E+999999999"))),
     "fraction": made("fractions", "Fraction", text("1e999999999")),
+    "fraction behind much space": made(
+        "fractions", "Fraction", text(" " * (2 << 20) + "1e999999999")
+    ),
     "fraction, spelled": made("fractions", "Fraction", text("1E+9_9_9_9_9_9_9")),
 }
 
@@ -107,6 +110,36 @@ def test_calls(body):
 def test_functions_that_are_kept(body, depth):
     """Called with whatever the model computes, long after the file was loaded."""
     assert verdict(b"\x80\x04" + body + b"\x85" * depth + b".") is Verdict.DANGEROUS
+
+
+def long_text(data: bytes) -> bytes:
+    return b"X" + struct.pack("<I", len(data)) + data
+
+
+def encoded(body: bytes) -> bytes:
+    return (
+        b"\x80\x02"
+        + made("torch.storage", "_load_from_bytes", made("_codecs", "encode", body, text("latin1")))
+        + b"."
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2 << 20])
+def test_bytes_that_protocol_2_writes_as_text_are_unpickled_too(size):
+    """A text too long to be kept was taken for an empty file: the payload in it was not seen."""
+    bad = call("os", "system")[:-1] + text("x" * size) + b"0."
+    for data in (bad, b"\x80\x02" + bad[2:]):
+        assert verdict(encoded(long_text(data.decode("latin-1").encode()))) is Verdict.DANGEROUS
+        assert verdict(encoded(b"T" + struct.pack("<I", len(data)) + data)) is Verdict.DANGEROUS
+    good = b"\x80\x02" + text("x" * size) + b"."
+    assert verdict(encoded(long_text(good.decode("latin-1").encode()))) is Verdict.CLEAN
+
+
+def test_a_text_of_python_2_is_read_both_ways():
+    """What is valid UTF-8 may have been meant as it stands."""
+    skip = b"U" + bytes([4]) + "éé".encode()  # two letters less when it is decoded
+    data = skip + b"0" + call("os", "system")[2:-1] + text("x" * (2 << 20)) + b"0."
+    assert verdict(encoded(b"T" + struct.pack("<I", len(data)) + data)) is Verdict.DANGEROUS
 
 
 HARMLESS = {

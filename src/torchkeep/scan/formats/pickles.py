@@ -9,6 +9,7 @@ from typing import Any, Final
 from torchkeep.core.source import BytesSource, Readable
 from torchkeep.scan import dispatch
 from torchkeep.scan.job import Followed, Job
+from torchkeep.scan.part import Part
 from torchkeep.scan.pickle.dangerous import is_dangerous
 from torchkeep.scan.pickle.hits import Hit, What
 from torchkeep.scan.pickle.machine import Machine, Outcome
@@ -96,11 +97,37 @@ def judge(job: Job, source: Readable, outcome: Outcome, member: str, depth: int)
             19, Verdict.MALFORMED, text, member=member, offset=outcome.end, why=outcome.broken
         )
     for nested in outcome.nested:
-        if isinstance(nested, Blob):
-            inner: Readable = BytesSource(source.read(nested.offset, nested.length))
-        else:
-            inner = BytesSource(_bytes(nested))
-        dispatch.look(job, inner, f"{member}!bytes" if member else "bytes", depth + 1)
+        _unpickled(job, source, nested, f"{member}!bytes" if member else "bytes", depth + 1)
+
+
+def _unpickled(job: Job, source: Readable, value: Any, member: str, depth: int) -> None:
+    """Scan bytes that a call would unpickle in turn."""
+    if isinstance(value, bytes):
+        dispatch.look(job, BytesSource(value), member, depth)
+    elif isinstance(value, Blob):
+        dispatch.look(job, Part(source, value.offset, value.length), member, depth)
+    elif is_encoded(value):  # text of protocols below 3 that is encoded when it is loaded
+        text = value.args[0]
+        if isinstance(text, str):
+            dispatch.look(job, BytesSource(text.encode("latin-1", "replace")), member, depth)
+        elif job.may_unpack(text.length, member):
+            _encoded(job, source, text, member, depth)
+
+
+def _encoded(job: Job, source: Readable, text: Blob, member: str, depth: int) -> None:
+    """A text that was too long to keep; one of Python 2 may be its own encoding."""
+    from torchkeep.scan.formats import zips
+
+    data = source.read(text.offset, text.length)
+    try:
+        encoded = data.decode("utf-8", "surrogatepass").encode("latin-1")
+    except UnicodeError:
+        encoded = data
+    dispatch.look(job, BytesSource(encoded), member, depth)
+    if encoded != data:
+        other = zips.trial(job)
+        dispatch.look(other, BytesSource(data), member, depth)
+        zips.keep(job, other)
 
 
 def _remember(followed: list[Followed], source: Readable, outcome: Outcome) -> None:
@@ -123,10 +150,3 @@ def _note(job: Job, hit: Hit, member: str) -> None:
     job.issue(
         rule, verdict, text, member=member, offset=hit.offset, opcode=hit.opcode, name=hit.about
     )
-
-
-def _bytes(value: Any) -> bytes:
-    if is_encoded(value):  # text of protocols below 3 that is encoded when it is loaded
-        text = value.args[0]
-        return text.encode("latin-1", "replace") if isinstance(text, str) else b""
-    return bytes(value)

@@ -122,7 +122,7 @@ def _libraries() -> Iterator[tuple[tuple[str, str], Grant]]:
             for name in found:
                 yield (module, name), grants[use]
     yield from _grants(names.PLAIN_CLASSES, PLAIN["class"])
-    yield ("fractions", "Fraction"), Grant(Use.CLASS, state=True, check=_bounded)
+    yield ("fractions", "Fraction"), Grant(Use.CLASS, state=True, check=_fraction)
     yield ("torch.storage", "_load_from_bytes"), Grant(Use.UNPICKLE, check=_one_bytes)
     yield ("torch", "ScriptObject"), Grant(Use.CLASS, state=True, check=_nothing, sets=_packed)
     for name in ("__generator_ctor", "__randomstate_ctor"):
@@ -166,6 +166,10 @@ def _bounded(args: tuple[Any, ...]) -> bool:
         or (isinstance(arg, Made) and repr(arg.maker) in _GROWING)
         for arg in args
     )
+
+
+def _fraction(args: tuple[Any, ...]) -> bool:
+    return _bounded(args) and not any(isinstance(arg, Blob) for arg in args)
 
 
 def _never(args: tuple[Any, ...]) -> bool:
