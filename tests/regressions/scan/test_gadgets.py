@@ -137,8 +137,8 @@ def test_bytes_that_protocol_2_writes_as_text_are_unpickled_too(size):
 
 def test_a_text_of_python_2_is_read_both_ways():
     """What is valid UTF-8 may have been meant as it stands."""
-    skip = b"U" + bytes([4]) + "éé".encode()  # two letters less when it is decoded
-    data = skip + b"0" + call("os", "system")[2:-1] + text("x" * (2 << 20)) + b"0."
+    skip = b"U" + bytes([4]) + "éé".encode() + b"0"  # two letters less when it is decoded
+    data = skip + b"cos\nsystem\n(S'id'\ntR0" + text("x" * (2 << 20)) + b"."
     assert verdict(encoded(b"T" + struct.pack("<I", len(data)) + data)) is Verdict.DANGEROUS
 
 
