@@ -236,6 +236,15 @@ def test_other_files_are_foreign(make, data, said):
         models.load(project, "m")
 
 
+def test_a_picture_that_begins_like_safetensors_is_foreign(make):
+    """The scan finds nothing wrong with it, since by its name no loader would open it."""
+    project = make(
+        'build = "model:build"\nweights = "w"', w=b"BM" + bytes(6) + b"{" + bytes(30_000)
+    )
+    with pytest.raises(Foreign, match="is none of safetensors"):
+        models.load(project, "m")
+
+
 def gap(data: bytes) -> bytes:
     """A safetensors file that says of its first tensor that it begins one byte later."""
     return data.replace(b'"data_offsets":[0,', b'"data_offsets":[1,', 1)

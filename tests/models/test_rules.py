@@ -87,6 +87,12 @@ def judged(make, marker):
         (BUILD + WEIGHTS, {"m__safetensors": b""}, State.FAIL, "foreign"),
         (BUILD + WEIGHTS, {"m__safetensors": archive("a/b")}, State.FAIL, "foreign"),
         (
+            BUILD + 'weights = "w"',
+            {"w": b"BM" + bytes(6) + b"{" + bytes(30_000)},
+            State.FAIL,
+            "foreign",
+        ),
+        (
             BUILD + WEIGHTS,
             {"m__safetensors": (20).to_bytes(8, "little") + b"{" + bytes(30)},
             State.NOT_MEASURED,

@@ -75,9 +75,10 @@ def load(project: Project, name: str) -> Loaded:
 
 def _module(project: Project, name: str, table: ModelTable, data: bytes) -> tuple[nn.Module, str]:
     form, shown = tell(io.BytesIO(data)), visible(str(table.weights))
-    if form is None:
-        raise _unloadable(project, data, shown)
-    _require_clean(project, data, shown)
+    report = _scanned(project, data, shown)
+    if form is None or report.verdict is scan.Verdict.NOT_A_MODEL:
+        raise _unloadable(report, shown)
+    _require_clean(report, shown)
     if form.brings_structure:
         if table.build is not None:
             raise entry.wrong(
@@ -113,13 +114,12 @@ def _module(project: Project, name: str, table: ModelTable, data: bytes) -> tupl
 
 
 def _scanned(project: Project, data: bytes, shown: str) -> scan.FileReport:
+    """What a scan says, before any library looks at them, of the very bytes to be loaded."""
     terms = allowlist.terms(project)
     return scan.data(data, shown, tier=terms.tier, allowed=terms.allowed)
 
 
-def _require_clean(project: Project, data: bytes, shown: str) -> None:
-    """Refuse, before any library looks at them, the very bytes that would be loaded."""
-    report = _scanned(project, data, shown)
+def _require_clean(report: scan.FileReport, shown: str) -> None:
     if report.verdict is scan.Verdict.CLEAN:
         return
     worst = min(report.issues, key=lambda issue: issue.severity.rank)
@@ -129,8 +129,7 @@ def _require_clean(project: Project, data: bytes, shown: str) -> None:
     )
 
 
-def _unloadable(project: Project, data: bytes, shown: str) -> Foreign | Refused:
-    report = _scanned(project, data, shown)
+def _unloadable(report: scan.FileReport, shown: str) -> Foreign | Refused:
     if report.has_pickle:
         return Refused(
             f"{shown} is a pickle, which can run code of whoever wrote it, and is never loaded",

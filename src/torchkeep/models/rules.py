@@ -49,7 +49,7 @@ def _model(project: Project, table: ModelTable) -> Judgement:
         return State.NOT_MEASURED, message("models.unreadable", path=table.weights), None
     terms = project.once(allowlist.terms)
     report = scan.file(path, tier=terms.tier, allowed=terms.allowed)
-    if form is None:
+    if form is None or report.verdict is scan.Verdict.NOT_A_MODEL:
         reason = "models.pickle" if report.has_pickle else "models.foreign"
         return State.FAIL, message(reason, path=table.weights), None
     if report.verdict is not scan.Verdict.CLEAN:
