@@ -231,6 +231,12 @@ def test_a_stream_is_read_in_pieces(monkeypatch, data, verdict, code, memory):
     assert found.verdict is verdict
 
 
+def test_a_stream_that_gives_nothing_is_not_scanned():
+    report = scan.stream(io.BytesIO(), "m.txt")
+    assert report.verdict is Verdict.NOT_SCANNED
+    assert "nothing came" in report.issues[0].message.text()
+
+
 def test_a_stream_without_end_is_not_scanned(monkeypatch):
     monkeypatch.setattr(files, "MOST_STREAMED", 5 << 20)
     endless = Dripping()
