@@ -14,7 +14,7 @@ from collections import OrderedDict
 
 import pytest
 from doubles.payloads import Payload, payload, ran
-from doubles.zips import Record, archive
+from doubles.zips import Record, archive, torch_like
 
 from torchkeep import scan
 from torchkeep.core import events
@@ -294,6 +294,15 @@ def test_repositories_run_no_code_unless_they_may(name, tmp_path, mark, monkeypa
     with guard(hub=True):
         run()
     assert ran(mark)
+
+
+def test_an_array_of_joblib_is_no_cover_where_nobody_knows_of_it(tmp_path):
+    """The scan passes by the array; the unpickler of torch takes it for opcodes."""
+    path = tmp_path / "file.pt"
+    path.write_bytes(archive(*torch_like(dumped([numpy.arange(9.0)]))))
+    assert scan.file(path).verdict is scan.Verdict.CLEAN
+    with guard(), pytest.raises(Unsafe):
+        unrestricted(path)
 
 
 # What is clean comes out as without the guard.

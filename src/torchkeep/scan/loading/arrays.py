@@ -15,7 +15,8 @@ from torchkeep.scan.loading import active, tape
 from torchkeep.scan.loading.recording import can_seek
 from torchkeep.scan.loading.refusal import Unsafe, refuse
 from torchkeep.scan.loading.unpickle import unvouched, vouched
-from torchkeep.scan.verdict import Verdict
+from torchkeep.scan.sniff import Kind
+from torchkeep.scan.verdict import FileReport, Verdict
 
 Loader = Callable[..., Any]
 
@@ -59,11 +60,16 @@ def joblib_load(original: Loader) -> Loader:
         if terms is None or tape.is_scanned(filename):
             return original(filename, mmap_mode, *args, **kwargs)
         reader = tape.scanned(filename, terms)
-        clean = tape.of(reader).report.verdict is Verdict.CLEAN
-        with vouched() if clean else unvouched():
+        with vouched() if _is_pickle(tape.of(reader).report) else unvouched():
             return original(reader, None, *args, **kwargs)
 
     return guarded
+
+
+def _is_pickle(report: FileReport) -> bool:
+    """Whether the scan read a file as joblib does, and in no other way."""
+    is_clean = report.verdict is Verdict.CLEAN and report.has_pickle
+    return is_clean and report.format in (Kind.PICKLE, Kind.COMPRESSED)
 
 
 def _plainly(load: Loader, file: Any) -> Any:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from types import BuiltinMethodType
-from typing import Any
+from typing import Any, Final
 
 from torchkeep.core.errors import SourceError
 from torchkeep.core.source import BytesSource, Source
@@ -27,6 +27,11 @@ from torchkeep.scan.verdict import FileReport, Verdict
 
 Loader = Callable[..., Any]
 Names = Collection[tuple[str, str]]
+
+_ARRAYS: Final = frozenset(
+    (module, "NumpyArrayWrapper")
+    for module in ("joblib.numpy_pickle", "sklearn.externals.joblib.numpy_pickle")
+)
 
 _vouched: ContextVar[bool] = ContextVar("vouched", default=False)
 _known: ContextVar[Sequence[Followed]] = ContextVar("known", default=())
@@ -44,8 +49,12 @@ def vouched() -> Iterator[None]:
 
 @contextmanager
 def known(followed: Sequence[Followed]) -> Iterator[None]:
-    """Within: these pickles were followed already, and are known again by their bytes."""
-    token = _known.set(followed)
+    """Within: these pickles were followed already, and are known again by their bytes.
+
+    One with an array of joblib in its midst is not: whoever does not know of those takes the array
+    for opcodes, and the scan did not.
+    """
+    token = _known.set([one for one in followed if not _ARRAYS & one.names])
     try:
         yield
     finally:
