@@ -62,6 +62,7 @@ KEPT = {
     "a layer": LINEAR + pairs(_modules=pairs(a=EVAL)) + b"b",
     "forward": LINEAR + pairs(forward=EVAL) + b"b",
     "a hook": LINEAR + pairs(_forward_hooks=HOOKS) + b"b",
+    "state before the last one": LINEAR + pairs(forward=EVAL) + b"b}b",
     "a transformer": name("sklearn.preprocessing._function_transformer", "FunctionTransformer")
     + b")\x81" + pairs(func=EVAL) + b"b",
     "a file": LINEAR + pairs(forward=MEMMAP) + b"b",

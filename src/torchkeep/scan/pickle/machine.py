@@ -93,6 +93,7 @@ class Machine(Stream):
         self._opcode = 0
         self._persistent = persistent
         self._after_build = after_build
+        self._merged: list[Any] = []  # state that an object was given before its last one
         self._seen: set[tuple[What, str]] = set()
 
     def run(self) -> Outcome:
@@ -182,7 +183,7 @@ class Machine(Stream):
         raise Broken("it takes more than any model needs")
 
     def _check_held(self) -> None:
-        for function in functions(self.outcome.value):
+        for function in functions((self.outcome.value, self._merged)):
             self.hit(What.KEPT, repr(function))
 
     def _measure(self) -> None:
@@ -262,6 +263,8 @@ class Machine(Stream):
         grant = grant_of(target.maker)
         if grant and not (grant.state and (grant.sets is None or grant.sets(state))):
             self.hit(What.STATE, named(target))
+        if target.state is not None:
+            self._merged.append(target.state)
         target.state = state
         if self._after_build is not None:
             self._after_build(self, target)
@@ -317,7 +320,9 @@ def named(value: Any) -> str:
         calls = 0  # a hostile file chains more of them than Python can follow by recursion
         while isinstance(value, Made):
             value, calls = value.maker, calls + 1
-        return f"what {named(value)} returns" + (f", called {calls} times over" if calls > 1 else "")
+        return f"what {named(value)} returns" + (
+            f", called {calls} times over" if calls > 1 else ""
+        )
     if isinstance(value, Unknown):
         return value.what
     if isinstance(value, Dict):
