@@ -8,6 +8,7 @@ and stands in ``properties.files`` of the run, and what was not scanned has one 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,9 @@ _KINDS: Final = {
     Verdict.NEEDS_REVIEW: ("fail", "warning"),
     Verdict.NOT_SCANNED: ("open", "none"),
 }
+
+_URL: Final = re.compile(r"(https?|file|s3|gs|az)://", re.IGNORECASE)
+_STRAY: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def render(report: Report) -> str:
@@ -85,24 +89,13 @@ def _told(reason: Message) -> Iterator[object]:
 
 
 def _location(file: FileReport, issue: Issue) -> dict[str, Any]:
-    place = sarif.location(
-        Location(path=_below(file.path), member=issue.member or None, offset=issue.offset)
-    )
-    if outside := _absolute(file.path):
-        place["physicalLocation"]["artifactLocation"] = {"uri": outside}
-    return place
-
-
-def _below(path: str) -> str:
-    """A path as one that starts from the current folder, with forward slashes."""
-    return Path(os.path.relpath(path)).as_posix()
-
-
-def _absolute(path: str) -> str:
-    """The URI of what does not lie below the current folder: a URL, or a file elsewhere."""
-    if "://" in path:
-        return quote(path, safe="/:?#[]@!$&'()*+,;=%~")
-    found = os.path.relpath(path)
-    if found == os.pardir or found.startswith(os.pardir + os.sep):
-        return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 (links stay as they were given)
-    return ""
+    below = Path(os.path.relpath(file.path))
+    member = issue.member or None
+    out = sarif.location(Location(path=below.as_posix(), member=member, offset=issue.offset))
+    if _URL.match(file.path):
+        uri = _STRAY.sub("%25", quote(visible(file.path), safe="/:%"))
+        out["physicalLocation"]["artifactLocation"] = {"uri": uri}
+    elif below.parts[:1] == (os.pardir,):  # the root has no name for it
+        uri = f"file:///{sarif.uri(os.path.abspath(file.path))}"  # noqa: PTH100 (links stay)
+        out["physicalLocation"]["artifactLocation"] = {"uri": uri}
+    return out
