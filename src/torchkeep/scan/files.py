@@ -168,7 +168,7 @@ class _Run:
                 with _near(source.open(location)) as opened:
                     self.done[location] = self._name(opened, self._scan(opened, location))
             except SourceError as error:
-                self.done[location] = _unread(os.fspath(location), error)
+                self.done[location] = _unread(_shown(location), error)
         return self.done[location]
 
     def _scan(self, opened: source.Source, location: Location) -> FileReport:
@@ -286,6 +286,16 @@ def left_out(root: Path, found: tree.Tree) -> Iterator[str]:
 def matches(name: str, patterns: Iterable[str]) -> bool:
     """Whether a path below a folder is left out; ``*`` matches ``/`` too."""
     return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _shown(location: Location) -> str:
+    """A location without the password and the signature that a URL may hold."""
+    name = os.fspath(location)
+    if not isinstance(location, str) or not name.lower().startswith(("http://", "https://")):
+        return name
+    from torchkeep.core.source import address  # where a server failed alone
+
+    return address.parse(name).name
 
 
 def _unread(name: str, error: SourceError) -> FileReport:
