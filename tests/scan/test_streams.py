@@ -43,6 +43,11 @@ def test_what_is_packed_is_scanned_under_the_name_of_its_packing(name):
     assert {issue.member for issue in report.issues} == {NAMES[name]}
 
 
+def test_a_stream_within_a_stream_says_where_it_lies():
+    report = look(bz2.compress(gzip.compress(BAD)))
+    assert {issue.member for issue in report.issues} == {"bzip2!gzip"}
+
+
 @pytest.mark.parametrize("name", PACK)
 def test_what_is_cut_or_changed_is_never_clean(name):
     data = PACK[name](random.Random(1).randbytes(3000) + BAD)
@@ -86,6 +91,8 @@ def test_what_stands_behind_a_stream_is_told(name):
     assert verdict(packed + bytes(512)) is Verdict.CLEAN
     assert rules(packed + b"behind") == {20}
     assert rules(packed + bytes(streams._PIECE) + b"x") == {20}
+    assert verdict(packed + bytes(streams._PIECE)) is Verdict.CLEAN
+    assert rules(packed + bytes(streams._PIECE + 1)) == {20}
 
 
 def test_a_broken_stream_behind_a_whole_one_is_damage():
