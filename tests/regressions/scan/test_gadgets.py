@@ -104,6 +104,7 @@ MUCH = {
                          ids=[*CALLS, *STATES, *MUCH])  # fmt: skip
 def test_calls(body):
     assert verdict(b"\x80\x04" + body + b".") is Verdict.DANGEROUS
+    assert verdict(b"\x80\x04" + body + b"0N.") is Verdict.DANGEROUS  # and nothing is kept
 
 
 @pytest.mark.parametrize("body", KEPT.values(), ids=KEPT)

@@ -34,7 +34,7 @@ def is_native(source: Readable, head: bytes) -> bool:
         return True
     if head.startswith(_FAT):
         return 0 < int.from_bytes(head[4:8], "big") <= _MOST_MACHINES
-    if head.startswith(b"MZ") and len(head) >= 64:
+    if head.startswith(b"MZ"):
         at = int.from_bytes(head[60:64], "little")
         return at + 4 <= source.size and source.read(at, 4) == b"PE\0\0"
     return False
