@@ -92,7 +92,8 @@ def test_what_stands_behind_a_stream_is_told(name):
     assert rules(packed + b"behind") == {20}
     assert rules(packed + bytes(streams._PIECE) + b"x") == {20}
     assert verdict(packed + bytes(streams._PIECE)) is Verdict.CLEAN
-    assert rules(packed + bytes(streams._PIECE + 1)) == {20}
+    if name != "xz":  # for whose reader zeros are old streams with nothing in them
+        assert rules(packed + bytes(streams._PIECE + 1)) == {20}
 
 
 def test_a_broken_stream_behind_a_whole_one_is_damage():
