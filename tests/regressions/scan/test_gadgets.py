@@ -29,7 +29,7 @@ def number(value: int) -> bytes:
 
 
 FILE = pairs(filename=text("/tmp/x"), mode=text("w+"), shape=b"K\x08\x85")
-KWARGS = name("pandas.core.indexes.base", "Index") + b")" + pairs(data=EVAL) + b"\x92"
+KWARGS = name("pandas", "Index") + b")" + pairs(data=EVAL) + b"\x92"
 CTOR = name("numpy.random._pickle", "__bit_generator_ctor")
 PACKED = name("torch", "ScriptObject") + b")\x81"
 
