@@ -257,3 +257,8 @@ def test_a_prefix_that_leads_out_is_told_whatever_wrote_it(magic):
 def test_times_of_gnu_tar_are_no_part_of_the_name():
     [found] = tars.walk(BytesSource(raw(header("a", magic=b"ustar  \0", prefix=b"12345"))))
     assert found.name == "a"
+
+
+def test_a_prefix_is_the_beginning_of_the_name():
+    [found] = tars.walk(BytesSource(raw(header("a", prefix=b"folder"))))
+    assert found.name == "folder/a"

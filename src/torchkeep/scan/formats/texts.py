@@ -107,19 +107,28 @@ def suffix(path: str) -> str:
 def is_text(head: bytes, size: int) -> bool:
     """Whether a file is text, by its first bytes."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, as Windows writes it
-        return _decodes(head[: len(head) & ~1], "utf-16")
+        return _is_wide(head[: len(head) & ~1])
     if b"\0" in head or _controls(head) * 50 > len(head):
         return False
     # A letter may be cut in two at the end of what is looked at; and not all text is UTF-8.
-    return _decodes(head[: len(head) - (3 if size > len(head) else 0)], "utf-8") or _is_latin(head)
+    return _decodes(head[: len(head) - (3 if size > len(head) else 0)]) or _is_latin(head)
 
 
-def _decodes(data: bytes, encoding: str) -> bool:
+def _decodes(data: bytes) -> bool:
     try:
-        data.decode(encoding)
+        data.decode("utf-8")
     except UnicodeDecodeError as error:
         return error.start >= len(data) - 4
     return True
+
+
+def _is_wide(head: bytes) -> bool:
+    """Nearly any bytes can be read as UTF-16; only text has no controls in that reading."""
+    text = head.decode("utf-16", "replace")
+    is_cut = text.endswith("\N{REPLACEMENT CHARACTER}")
+    return text.count("\N{REPLACEMENT CHARACTER}") <= is_cut and not _controls(
+        text.encode("latin-1", "ignore")
+    )
 
 
 def _is_latin(head: bytes) -> bool:
