@@ -277,7 +277,8 @@ def test_the_code_that_takes_state_was_read():
         for _, kind in listed()
         if inspect.isclass(kind) and hasattr(kind, "__setstate__")
     }
-    assert found == READ
+    # torch.compile, once somebody has used it, puts one of its own around that of modules.
+    assert found - {"Module", "install_generation_tagging_init"} == READ - {"Module"}
 
 
 def test_what_is_listed_exists():

@@ -13,7 +13,7 @@ from typing import Any
 
 from torchkeep.scan.loading import active, tape
 from torchkeep.scan.loading.recording import can_seek
-from torchkeep.scan.loading.refusal import Unsafe, refuse
+from torchkeep.scan.loading.refusal import Unsafe, deny
 from torchkeep.scan.loading.unpickle import unvouched, vouched
 from torchkeep.scan.sniff import Kind
 from torchkeep.scan.verdict import FileReport, Verdict
@@ -89,7 +89,7 @@ def _mapped(array: Any) -> Any:
         Unsafe: It is something else.
     """
     if not hasattr(array, "dtype"):
-        refuse("an array", "its file has changed since it was scanned")
+        deny("an array", "its file has changed since it was scanned")
     return array
 
 

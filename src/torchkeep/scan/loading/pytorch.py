@@ -18,7 +18,7 @@ from typing import Any, Final
 from torchkeep.scan.job import Followed
 from torchkeep.scan.loading import active, tape
 from torchkeep.scan.loading.recording import can_seek, of_path
-from torchkeep.scan.loading.refusal import Unsafe, refuse, scan
+from torchkeep.scan.loading.refusal import Unsafe, deny, scan
 from torchkeep.scan.loading.terms import Terms
 from torchkeep.scan.loading.unpickle import Guarded, Names, known, unvouched
 
@@ -72,7 +72,7 @@ def hub(original: Loader) -> Loader:
         terms = active.terms()
         if terms is not None and not terms.hub:
             why = f"torch.hub.{original.__name__} runs the Python code of a repository"
-            refuse("a repository", why, next="read that code, then use guard(hub=True)")
+            deny("a repository", why, next="read that code, then use guard(hub=True)")
         return original(*args, **kwargs)
 
     return guarded

@@ -59,10 +59,10 @@ def require_clean(report: FileReport) -> None:
     """
     if report.verdict not in (Verdict.CLEAN, Verdict.NOT_A_MODEL):
         worst = min(report.issues, key=lambda issue: issue.severity.rank)
-        refuse(report.path, visible(worst.message.text()), rule=worst.rule, report=report)
+        deny(report.path, visible(worst.message.text()), rule=worst.rule, report=report)
 
 
-def refuse(
+def deny(
     name: str, why: str, *, rule: str = "", next: str = _NEXT, report: FileReport | None = None
 ) -> NoReturn:
     """Tell whoever keeps a record, and raise.

@@ -20,7 +20,7 @@ from torchkeep.scan.formats import pickles
 from torchkeep.scan.job import Followed, Job
 from torchkeep.scan.loading import active, stretch
 from torchkeep.scan.loading.recording import can_seek, name_of
-from torchkeep.scan.loading.refusal import refuse, require_clean
+from torchkeep.scan.loading.refusal import deny, require_clean
 from torchkeep.scan.loading.terms import Terms
 from torchkeep.scan.pickle.machine import Machine
 from torchkeep.scan.verdict import FileReport, Verdict
@@ -211,7 +211,7 @@ class Guarded:
             serving.refill(_any if _resolves(self) else _none)
             self._admit(serving.names)
         elif _terms() is not None:
-            refuse("a pickle", "its unpickler was made before the guard")
+            deny("a pickle", "its unpickler was made before the guard")
         return super().load()  # type: ignore[misc]
 
     def _admit(self, names: Names) -> None:
