@@ -57,10 +57,10 @@ class _Index:
         """Note a contradiction."""
         self.job.issue(rule, Verdict.MALFORMED, message(f"scan.{text}", **args))
 
-    def lack(self, text: str, shard: str) -> None:
+    def lack(self, text: str, **args: object) -> None:
         """Note a shard of which it is not known what it holds."""
         self.size = None
-        self.job.issue(63, Verdict.NOT_SCANNED, text, name=shard[:_SHOWN])
+        self.job.issue(63, Verdict.NOT_SCANNED, text, **args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ def _read(index: _Index, shard: str) -> _Held | None:
     """What a shard holds; None where that cannot be told, which is noted."""
     path = index.folder / shard
     if not os.path.lexists(path):
-        index.lack("shard-missing", shard)
+        index.lack("shard-missing", name=shard[:_SHOWN])
         return None
     held = None
     try:
@@ -233,7 +233,7 @@ def _read(index: _Index, shard: str) -> _Held | None:
     except TorchkeepError:
         pass
     if held is None:
-        index.lack("shard-unread", shard)
+        index.lack("shard-unread", name=shard[:_SHOWN])
     return held
 
 
