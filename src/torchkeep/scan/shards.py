@@ -60,7 +60,7 @@ class _Index:
     def lack(self, text: str, **args: object) -> None:
         """Note a shard of which it is not known what it holds."""
         self.size = None
-        self.job.issue(63, Verdict.NOT_SCANNED, text, **args)
+        self.job.issue(63, Verdict.NOT_SCANNED, message(f"scan.{text}", **args))
 
 
 @dataclass(frozen=True, slots=True)
