@@ -328,7 +328,9 @@ def by_hand(steps, statements, kind, about):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-@given(st.lists(edges, max_size=7), st.lists(notes, max_size=5), st.sampled_from(["leakage", "deid"]))
+@given(
+    st.lists(edges, max_size=7), st.lists(notes, max_size=5), st.sampled_from(["leakage", "deid"])
+)
 def test_it_is_what_walking_every_path_finds(tmp_path_factory, steps, statements, kind):
     shelf = Shelf(tmp_path_factory.mktemp("shelf"))
     for source, target, verb, trust in steps:
