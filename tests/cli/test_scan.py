@@ -324,13 +324,14 @@ def test_a_url(here, capfd):
 def test_names_do_not_reach_the_terminal_as_they_are(tmp_path):
     names = ["esc\x1b[2J.pkl", "bidi\u202egpj.pkl", "new\nline.pkl", b"stray\xff.pkl"]
     write(tmp_path, dict.fromkeys(names, DANGER))
+    (tmp_path / "link\x1b[2J").symlink_to("nowhere")
     text = call("scan", ".", cwd=tmp_path, PYTHONUTF8="1")
     assert text.returncode == 1
     assert not any(bad in text.stdout for bad in (b"\x1b", "\u202e".encode(), b"new\nl", b"\xff"))
     assert text.stdout.count(b"TK-SCAN-010") == 4
     document = call("scan", "--json", ".", cwd=tmp_path).stdout
     assert document.isascii()
-    assert len(json.loads(document)["files"]) == 4
+    assert len(json.loads(document)["files"]) == 5
 
 
 def test_what_a_pickle_names_does_not_reach_the_terminal_as_it_is(tmp_path):

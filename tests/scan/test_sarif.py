@@ -179,7 +179,7 @@ def test_fingerprints_stay_and_differ(tmp_path, monkeypatch):
         issue(message=message("scan.issue", issue=message("scan.unread", why="x"), rule="y")),
         issue(message=message("scan.issue", issue=message("scan.unread", why="z"), rule="y")),
     ]
-    found = fingerprints(report(*others), report(issue(), path="n.pt"))
+    found = fingerprints(*map(report, others), report(issue(), path="n.pt"))
     assert len(set(found)) == len(found)
     monkeypatch.chdir(tmp_path)
     one, other = report(issue(), path="m.pt"), report(issue(), path=str(tmp_path / "m.pt"))
