@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 
 from torchkeep.core.source import Readable
 from torchkeep.scan.pickle import opcodes
+from torchkeep.scan.pickle.forged import CALLED, is_forged
 from torchkeep.scan.pickle.held import functions
 from torchkeep.scan.pickle.hits import Hit, What
 from torchkeep.scan.pickle.policy import Container, Grant, Policy, Use
@@ -95,6 +96,7 @@ class Machine(Stream):
         self._after_build = after_build
         self._merged: list[Any] = []  # state that an object was given before its last one
         self._seen: set[tuple[What, str]] = set()
+        self._arrays: list[Made] = []  # what may be an array of numpy
 
     def run(self) -> Outcome:
         """Follow the stream to its end, or to where an unpickler would give up."""
@@ -185,6 +187,9 @@ class Machine(Stream):
     def _check_held(self) -> None:
         for function in functions((self.outcome.value, self._merged)):
             self.hit(What.KEPT, repr(function))
+        for array in self._arrays:  # by now their types have all the state that they get
+            if is_forged(array):
+                self.hit(What.STATE, named(array))
 
     def _measure(self) -> None:
         """Printing, comparing or copying what is nested or shared too much takes a process down."""
@@ -242,7 +247,10 @@ class Machine(Stream):
                 return self.new(args[0], args[1:])
             elif grant.use is Use.UNPICKLE:
                 self.outcome.nested.append(args[0])
-        return Made(maker, args, self.at)
+        made = Made(maker, args, self.at)
+        if isinstance(maker, Global) and maker.name in CALLED:
+            self._arrays.append(made)
+        return made
 
     def new(self, maker: Any, args: Any, kwargs: Any = None) -> Made:
         """What instantiating ``maker`` would return."""
@@ -266,6 +274,8 @@ class Machine(Stream):
         if target.state is not None:
             self._merged.append(target.state)
         target.state = state
+        if type(state) is tuple:
+            self._arrays.append(target)
         if self._after_build is not None:
             self._after_build(self, target)
 
