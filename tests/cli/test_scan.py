@@ -232,7 +232,8 @@ def kept(folder):
 @pytest.mark.parametrize("as_json", [[], ["--json"]])
 def test_a_statement_is_kept_in_the_project(here, capfd, as_json):
     write(here, {"torchkeep.toml": '[project]\nname = "sample"\n'})
-    assert app.run(["scan", *as_json, "--statement", "danger.pkl", "clean.pkl"]) == 1
+    names = ["danger.pkl", "clean.pkl"]
+    assert app.run(["scan", *as_json, "--statement", "--exclude", "x*", *names]) == 1
     out, err = capfd.readouterr()
     (path,) = kept(here)
     assert path.parent == here / ".torchkeep" / "statements" / "scan"
@@ -240,7 +241,8 @@ def test_a_statement_is_kept_in_the_project(here, capfd, as_json):
     found = Statements(path.parents[1]).read(path).statement
     assert found.result["verdict"] == "dangerous"
     assert not as_json or json.loads(out) == found.result
-    assert found.predicate["argv"] == ["torchkeep", "scan", "--", "danger.pkl", "clean.pkl"]
+    options = ["--tier", "module", "--exclude", "x*", "--"]
+    assert found.predicate["argv"] == ["torchkeep", "scan", *options, *names]
     assert app.run(["scan", "--statement", "clean.pkl"]) == 0
     assert len(kept(here)) == 2
 

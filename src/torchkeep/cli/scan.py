@@ -111,7 +111,7 @@ def scan(
             # Only when it is asked for: a scan of one small file must start at once.
             from torchkeep.scan import statement
 
-            argv = ("torchkeep", "scan", "--", *(one for one in locations if "://" not in one))
+            argv = _argv(locations, level, patterns)
             said = statement(report, started=started, tier=level, allowed=allowed, argv=argv)
             _keep(said, project, statement_to, language)
     if target is not None:
@@ -158,6 +158,13 @@ def _terms(project: Project | None) -> Terms | None:
     from torchkeep.scan import allowlist
 
     return allowlist.terms(project)
+
+
+def _argv(locations: tuple[str, ...], tier: Tier, exclude: list[str]) -> list[str]:
+    """The command line with what the project adds, without URLs: they may hold secrets."""
+    left_out = [part for pattern in exclude for part in ("--exclude", pattern)]
+    named = [location for location in locations if "://" not in location]
+    return ["torchkeep", "scan", "--tier", tier.value, *left_out, "--", *named]
 
 
 def _keep(said: Statement, project: Project | None, target: Path | None, language: str) -> None:
