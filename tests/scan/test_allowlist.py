@@ -223,17 +223,23 @@ def document(capfd, *arguments: str):
     return status, json.loads(capfd.readouterr().out)
 
 
-def test_a_scan_is_on_the_terms_of_the_project_around_it(here, capfd):
-    status, found = document(capfd, "m.pkl")
+def test_a_scan_is_on_the_terms_of_the_project_that_is_named(here, capfd):
+    status, found = document(capfd, "--project", ".", "m.pkl")
     [file] = found["files"]
     assert (status, file["verdict"]) == (0, "clean")
     assert file["allowed"] == [{"name": "mypkg.config.TrainConfig", "until": ENTRY["expires"]}]
-    assert document(capfd, "--no-project", "m.pkl")[0] == 1
-    assert document(capfd, "--no-project", "m.pkl")[1]["files"][0]["allowed"] == []
+
+
+def test_a_project_that_merely_lies_there_brings_no_terms(here, capfd):
+    """It may be a stranger's, with a list of its own."""
+    status, found = document(capfd, ".")
+    assert status == 1
+    assert found["excluded"] == 0
+    assert all(file["allowed"] == [] for file in found["files"])
 
 
 def test_a_scan_says_on_whose_word_a_file_is_clean(here, capfd):
-    assert app.run(["scan", "."]) == 0
+    assert app.run(["scan", "--project", ".", "."]) == 0
     out = capfd.readouterr().out
     assert f"allowed by the project: mypkg.config.TrainConfig until {ENTRY['expires']}" in out
     assert out.splitlines()[-1].endswith("1 excluded")
@@ -245,26 +251,25 @@ def test_a_scan_on_the_terms_of_another_folder(here, capfd, monkeypatch, tmp_pat
     assert document(capfd, "m.pkl")[0] == 1
     assert document(capfd, "--project", str(here), "m.pkl")[0] == 0
     assert document(capfd, "--project", "gone", "m.pkl")[0] == 2
-    assert document(capfd, "--project", str(here), "--no-project", "m.pkl")[0] == 2
 
 
 def test_the_tier_of_the_command_line_counts_for_more(here, capfd):
     (here / "torchkeep.toml").write_text(HEAD + '[policy.scan]\ntier = "weights"\n')
     (here / "linear.pkl").write_bytes(LINEAR)
-    assert document(capfd, "linear.pkl")[0] == 1
-    assert document(capfd, "--tier", "module", "linear.pkl")[0] == 0
+    assert document(capfd, "--project", ".", "linear.pkl")[0] == 1
+    assert document(capfd, "--project", ".", "--tier", "module", "linear.pkl")[0] == 0
 
 
 def test_an_entry_that_has_ended_is_told(here, capfd):
     ended = TODAY - timedelta(days=1)
     (here / "torchkeep.toml").write_text(HEAD + entry(expires=str(ended)))
-    assert app.run(["scan", "m.pkl"]) == 1
+    assert app.run(["scan", "--project", ".", "m.pkl"]) == 1
     assert f"until {ended} and no longer does" in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("text", ["[policy.scan]\nteir = 1", "not toml"])
 def test_a_wrong_project_file_ends_a_scan(here, capfd, text):
     (here / "torchkeep.toml").write_text(HEAD + text)
-    status, found = document(capfd, "m.pkl")
+    status, found = document(capfd, "--project", ".", "m.pkl")
     assert (status, found["error"]["code"]) == (2, "project")
-    assert document(capfd, "--no-project", "m.pkl")[0] == 1
+    assert document(capfd, "m.pkl")[0] == 1

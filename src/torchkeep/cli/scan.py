@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -57,15 +56,15 @@ _COLOURS = {
 @click.option(
     "--tier",
     type=click.Choice([tier.value for tier in Tier]),
-    help="How much of a model may lie in a pickle.  [default: what the project says, or module]",
+    help="How much of a model may lie in a pickle.  [default: module, or what --project says]",
 )
 @click.option(
     "--project",
     "folder",
     type=options.PATH,
-    help="Scan on the terms of its torchkeep.toml.  [default: that of the current folder]",
+    metavar="FOLDER",
+    help="Scan on the terms of the torchkeep.toml there, which should be your own.",
 )
-@click.option("--no-project", is_flag=True, help="Scan on the terms of no project.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out paths in a folder.")
 @click.option(
     "--exclude-from",
@@ -83,7 +82,6 @@ def scan(
     every: bool,
     tier: str | None,
     folder: Path | None,
-    no_project: bool,
     exclude: tuple[str, ...],
     exclude_from: Path | None,
     language: str,
@@ -96,10 +94,8 @@ def scan(
     if as_json and form not in (None, "json"):
         raise click.UsageError(f"--json and --format {form} exclude each other.")
     form = "json" if as_json else form or "terminal"
-    project = _project(folder, no_project)
-    if keep and not statement_to and (project is None or project.file is None):
-        raise UsageError("there is no project to keep a statement in", next="use --statement-to")
-    terms = _terms(project)
+    terms = _terms(folder)
+    shelf = _shelf(folder) if keep and statement_to is None else None
     level = Tier(tier) if tier else terms.tier if terms else Tier.MODULE
     allowed = terms.allowed if terms else {}
     patterns = [*exclude, *_patterns(exclude_from), *(terms.exclude if terms else ())]
@@ -113,7 +109,7 @@ def scan(
 
             argv = _argv(locations, level, patterns)
             said = statement(report, started=started, tier=level, allowed=allowed, argv=argv)
-            _keep(said, project, statement_to, language)
+            _keep(said, shelf, statement_to, language)
     if target is not None:
         files.write(target, render(report, form, language, every=every))
     elif form == "terminal":
@@ -138,26 +134,28 @@ def _report(
     return replace(report, files=(*report.files, given))
 
 
-def _project(folder: Path | None, no_project: bool) -> Project | None:
-    """The project that is meant; None where there is none."""
-    if no_project:
-        if folder is not None:
-            raise click.UsageError("--project and --no-project exclude each other.")
-        return None
-    if folder is None and not os.path.lexists("torchkeep.toml"):
+def _terms(folder: Path | None) -> Terms | None:
+    """The terms of a project that is named.
+
+    Never those of a project that merely lies here: a stranger's folder would bring its own.
+    """
+    if folder is None:
         return None
     # Most scans are of no project, and should not wait for what reads its file.
     from torchkeep.core.project import Project
-
-    return Project.open(folder or ".")
-
-
-def _terms(project: Project | None) -> Terms | None:
-    if project is None:
-        return None
     from torchkeep.scan import allowlist
 
-    return allowlist.terms(project)
+    return allowlist.terms(Project.open(folder))
+
+
+def _shelf(folder: Path | None) -> Project:
+    """The project to keep a statement in: the one that is named, or the one around."""
+    from torchkeep.core.project import Project
+
+    project = Project.open(folder or ".")
+    if project.file is None:
+        raise UsageError("there is no project to keep a statement in", next="use --statement-to")
+    return project
 
 
 def _argv(locations: tuple[str, ...], tier: Tier, exclude: list[str]) -> list[str]:
