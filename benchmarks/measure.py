@@ -7,11 +7,15 @@ import random
 import statistics
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 # One thread each: what a library would start for itself is no part of the question.
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# The round that does not count leaves compiled modules behind, as an installation does.
+ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)
+
+SLOW_MS = 2000
 
 
 class Sample(NamedTuple):
@@ -22,8 +26,8 @@ class Sample(NamedTuple):
     peak: float
 
 
-def once(command: Sequence[str]) -> Sample:
-    """Run a command to its end; one that fails ends the benchmark."""
+def once(command: Sequence[str], expected: Container[int] = (0,)) -> Sample:
+    """Run a command to its end; one with a status that is not ``expected`` ends the benchmark."""
     start = time.perf_counter()
     child = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
@@ -31,23 +35,35 @@ def once(command: Sequence[str]) -> Sample:
     _, status, usage = os.wait4(child.pid, 0)
     wall = time.perf_counter() - start
     child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
+    if child.returncode not in expected:
         raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
     cpu = usage.ru_utime + usage.ru_stime
     return Sample(wall * 1000, cpu * 1000, usage.ru_maxrss * 1024 / 1e6)
 
 
-def rounds(commands: dict[str, list[str]], runs: int) -> dict[str, list[Sample]]:
-    """Run every command once a round, in an order drawn anew; the first round does not count."""
+def rounds(
+    commands: dict[str, list[str]],
+    runs: int,
+    slow: int | None = None,
+    expected: Container[int] = (0,),
+) -> dict[str, list[Sample]]:
+    """Run every command once a round, in an order drawn anew; the first round does not count.
+
+    Where ``slow`` is given, what took more than two seconds then takes part in so many rounds only.
+    """
     samples: dict[str, list[Sample]] = {name: [] for name in commands}
     order = list(commands)
+    limits = dict.fromkeys(commands, runs)
     chance = random.Random(0)
     for number in range(runs + 1):
         chance.shuffle(order)
         for name in order:
-            sample = once(commands[name])
+            sample = once(commands[name], expected)
             if number:
                 samples[name].append(sample)
+            elif slow is not None and sample.wall > SLOW_MS:
+                limits[name] = slow
+        order = [name for name in order if number < limits[name]]
     return samples
 
 

@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+from torchkeep.core import digest, source
+
 ROOT = Path(__file__).parent.parent
 PROJECT = ROOT / "build" / "demo"
 
@@ -31,6 +33,18 @@ def run(*command: str, status: int = 0) -> None:
     ended = subprocess.run([*program, *command[1:]], cwd=PROJECT).returncode
     if ended != status:
         sys.exit(f"demo: '{' '.join(command)}' ended with {ended}, expected {status}")
+
+
+def same_content(*names: str) -> None:
+    """Stop the demo where files do not hold the same weights."""
+    found = set()
+    for name in names:
+        with source.open(PROJECT / name) as opened:
+            content = digest.safetensors_content(opened)
+        found.add(content)
+        print(f"{name:28} {content[:16]}...")
+    if len(found) != 1:
+        sys.exit(f"demo: {' and '.join(names)} hold different weights")
 
 
 def main() -> None:
@@ -53,6 +67,19 @@ def main() -> None:
 
     stage("Why the first row matters")
     run("torchkeep", "explain", "TK-SCAN-002", "--lang", "en")
+
+    stage("A way out: convert refuses what holds code, and takes the bare weights when told to")
+    run("torchkeep", "convert", "legacy_income.pt", "--lang", "en", status=1)
+    run("torchkeep", "convert", "--salvage", "legacy_income.pt", "--lang", "en")
+
+    stage("Do they say what the owner's weights say? The same content digest, under any name")
+    same_content("income.safetensors", "legacy_income.safetensors")
+
+    stage("The owner mends both mistakes")
+    run("python", "mend.py")
+
+    stage("Audit again: what was closed, and what is still open")
+    run("torchkeep", "audit", "--lang", "en", status=0)
 
     report = (PROJECT / ".torchkeep" / "report.html").relative_to(ROOT)
     print(f"\nThe report, to open in a browser: {report}")

@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from sarif_pydantic import Sarif
 
 from torchkeep.audit import run
-from torchkeep.audit.render import render, sarif
+from torchkeep.audit.render import render
+from torchkeep.core import sarif
 from torchkeep.core.finding import Location, State
 from torchkeep.core.messages import message
 from torchkeep.core.project import Project
@@ -25,11 +26,9 @@ from torchkeep.core.rule import Ruleset
 from torchkeep.core.text import is_plain
 
 KINDS = {
-    "pass": ("pass", "none"),
     "fail": ("fail", "error"),
     "warn": ("fail", "warning"),
     "not-measured": ("open", "none"),
-    "not-applicable": ("notApplicable", "none"),
     "error": ("open", "none"),
     "waived": ("fail", "error"),
 }
@@ -89,12 +88,17 @@ def shown(report):
     return Counter((f["rule"], f["subject"], f["state"]) for f in report.to_json()["findings"])
 
 
+def rows(found):
+    """Every finding as in the JSON report: those that are open, then those that are settled."""
+    facts = [{"rule": r["ruleId"], **r["properties"]} for r in found["results"]]
+    return facts + found["properties"]["settled"]
+
+
 def results(found):
-    facts = ((r["ruleId"], r["properties"]) for r in found["results"])
-    return Counter((rule, p["subject"], p["state"]) for rule, p in facts)
+    return Counter((row["rule"], row["subject"], row["state"]) for row in rows(found))
 
 
-def test_every_finding_is_a_result():
+def test_every_finding_is_there():
     report = reports.everything()
     assert results(read(report)) == shown(report)
 
@@ -109,14 +113,26 @@ def test_names_can_be_anything(found):
     assert results(read(report)) == shown(report)
 
 
-@pytest.mark.parametrize("guard", ["_plain", "_uri"])
+@pytest.mark.parametrize("guard", ["plain", "uri"])
 def test_a_guard_that_is_gone_is_noticed(monkeypatch, guard):
     monkeypatch.setattr(sarif, guard, lambda text: text)
     with pytest.raises((AssertionError, ValidationError)):
         read(reports.everything())
 
 
-@pytest.mark.parametrize("state", [state.value for state in State])
+@pytest.mark.parametrize("state", ["pass", "not-applicable"])
+def test_what_is_settled_is_no_result(state):
+    """Code hosts show every result as a problem, whatever its kind."""
+    found = read(reports.report([reports.finding("a.pt", state)]))
+    assert found["results"] == []
+    assert [row["state"] for row in found["properties"]["settled"]] == [state]
+
+
+def test_every_state_is_told():
+    assert {state.value for state in State} == {*KINDS, "pass", "not-applicable"}
+
+
+@pytest.mark.parametrize("state", KINDS)
 def test_state_becomes_kind_and_level(state):
     found = reports.finding("a.pt", state, waiver=reports.WAIVER)
     (result,) = read(reports.report([found]))["results"]
@@ -138,10 +154,15 @@ def test_every_fact_of_the_json_report_is_there():
     report = reports.everything()
     facts = report.to_json()
     found = read(report)
-    for result, fact in zip(found["results"], facts.pop("findings"), strict=True):
-        assert {"rule": result["ruleId"], **result["properties"]} == fact
+    settled = [fact for fact in facts["findings"] if fact["state"] not in KINDS]
+    assert rows(found) == [
+        *(fact for fact in facts.pop("findings") if fact["state"] in KINDS),
+        *settled,
+    ]
     tool = found["tool"]["driver"]
-    assert {"tool": {key: tool[key] for key in ("name", "version")}, **found["properties"]} == facts
+    assert {"tool": {key: tool[key] for key in ("name", "version")}, **found["properties"]} == (
+        facts | {"settled": settled}
+    )
 
 
 PLACES = [

@@ -20,7 +20,8 @@ from torchkeep.core.statement import KINDS, Statement, Subject
 
 # What a verb leaves standing, once more and in other words than in the source.
 CARRIES = {
-    **{verb: set(KINDS) for verb in ("convert", "seal", "scrub")},
+    "seal": set(KINDS),
+    **{verb: set(KINDS) - {"scan"} for verb in ("convert", "scrub")},
     **{verb: {"dp-training", "deid"} for verb in ("mark", "gauge", "structure")},
     **{verb: set() for verb in ("harden", "obfuscate", "deid", "quantise", "", "Seal", "seal ")},
 }
@@ -81,21 +82,21 @@ def test_nothing_is_known_where_nothing_was_said(shelf):
     assert shelf.find("scan", A) is None
     assert shelf.statements.count() == 0
     assert list(shelf.statements.damaged()) == []
-    shelf.put(said("scan", A))
+    shelf.put(said("leakage", A))
     assert shelf.find("robustness", A) is None
-    assert shelf.find("scan", B) is None
+    assert shelf.find("leakage", B) is None
 
 
 def test_what_was_said_is_found_by_its_bytes_or_its_weights(shelf):
-    path = shelf.put(said("scan", subject("a.pt", "weights")))
+    path = shelf.put(said("leakage", subject("a.pt", "weights")))
     for about in (subject("a.pt"), subject("a.safetensors", "weights"), subject("a.pt", "others")):
-        found = shelf.find("scan", about)
+        found = shelf.find("leakage", about)
         assert (found.path, found.trust, found.via) == (path, Trust.UNSIGNED, ())
 
 
 def test_bytes_that_have_changed_since_are_not_spoken_of(shelf):
-    shelf.put(said("scan", subject("a.pt", "weights")))
-    assert shelf.find("scan", subject("a.pt, changed", "weights, changed")) is None
+    shelf.put(said("leakage", subject("a.pt", "weights")))
+    assert shelf.find("leakage", subject("a.pt, changed", "weights, changed")) is None
 
 
 def test_a_name_says_nothing(shelf):
@@ -133,6 +134,37 @@ def test_newest_is_a_matter_of_moments_and_not_of_clocks(shelf):
     assert [item.statement.finished.hour for item in shelf.statements.all("scan")] == [12, 13]
 
 
+# What speaks of bytes.
+
+
+def test_a_scan_speaks_of_bytes_and_no_other_file_with_the_same_weights(shelf):
+    """The planted fault: a pickle that runs code and holds the weights of a clean file."""
+    clean, pickle = subject("clean.safetensors", "weights"), subject("evil.pt", "weights")
+    shelf.put(said("scan", clean))
+    shelf.put(said("leakage", clean))
+    assert shelf.find("scan", clean) is not None
+    assert shelf.find("scan", pickle) is None
+    assert shelf.find("leakage", pickle) is not None
+
+
+@pytest.mark.parametrize("about", ["a.pt", "a.safetensors"])
+def test_a_scan_says_nothing_of_what_was_converted(shelf, about):
+    pickle, converted = subject("a.pt", "weights"), subject("a.safetensors", "weights")
+    shelf.put(step(pickle, converted, "convert"))
+    shelf.put(said("scan", {"a.pt": pickle, "a.safetensors": converted}[about]))
+    found = {one.name: shelf.find("scan", one) is not None for one in (pickle, converted)}
+    assert found == {"a.pt": about == "a.pt", "a.safetensors": about == "a.safetensors"}
+
+
+def test_a_scan_holds_for_the_bytes_that_a_seal_was_put_around(shelf):
+    clean, pickle = subject("a.safetensors", "weights"), subject("evil.pt", "weights")
+    shelf.put(said("scan", clean))
+    shelf.put(step(clean, subject("a.tks", "weights"), "seal"))
+    shelf.put(step(pickle, subject("b.tks", "weights"), "seal"))
+    assert shelf.find("scan", subject("a.tks", "weights")).via == ("seal",)
+    assert shelf.find("scan", subject("b.tks", "weights")) is None
+
+
 # What a verb carries across.
 
 
@@ -162,8 +194,8 @@ def test_the_table_of_verbs_holds_no_more():
 
 def test_nothing_goes_back_from_what_was_made(shelf):
     shelf.put(step(A, B, "seal"))
-    shelf.put(said("scan", B))
-    assert shelf.find("scan", A) is None
+    shelf.put(said("leakage", B))
+    assert shelf.find("leakage", A) is None
 
 
 def test_a_chain_carries_what_every_verb_of_it_carries(shelf):
@@ -189,17 +221,17 @@ def test_the_shorter_way_is_told(shelf):
     shelf.put(step(A, B, "convert"))
     shelf.put(step(B, C, "seal"))
     shelf.put(step(A, C, "scrub"))
-    shelf.put(said("scan", A))
-    assert shelf.find("scan", C).via == ("scrub",)
+    shelf.put(said("robustness", A))
+    assert shelf.find("robustness", C).via == ("scrub",)
 
 
 @pytest.mark.parametrize("verb", ["seal", "convert"])
 def test_circles_end(shelf, verb):
     for source, target in [(A, B), (B, C), (C, A), (A, A)]:
         shelf.put(step(source, target, verb))
-    assert shelf.find("scan", C) is None
-    shelf.put(said("scan", B))
-    assert shelf.find("scan", A).via == (verb, verb)
+    assert shelf.find("leakage", C) is None
+    shelf.put(said("leakage", B))
+    assert shelf.find("leakage", A).via == (verb, verb)
 
 
 @pytest.mark.parametrize(
@@ -219,16 +251,16 @@ def test_circles_end(shelf, verb):
 )
 def test_a_derivation_that_says_too_little_leads_nowhere(shelf, result):
     shelf.put(said("derivation", B, result=result))
-    shelf.put(said("scan", A))
-    assert shelf.find("scan", B) is None
+    shelf.put(said("leakage", A))
+    assert shelf.find("leakage", B) is None
 
 
 def test_a_derivation_is_about_its_subject_whatever_its_result_says(shelf):
     result = {"verb": "seal", "from": A.to_json(), "to": C.to_json()}
     shelf.put(said("derivation", B, result=result))
-    shelf.put(said("scan", A))
-    assert shelf.find("scan", B) is not None
-    assert shelf.find("scan", C) is None
+    shelf.put(said("leakage", A))
+    assert shelf.find("leakage", B) is not None
+    assert shelf.find("leakage", C) is None
 
 
 # Trust never rises on the way.
@@ -242,25 +274,25 @@ TRUSTS = list(Trust)
 def test_a_chain_is_as_trusted_as_its_weakest_part(shelf, of_statement, of_first, of_second):
     shelf.put(step(A, B, "convert"), of_first)
     shelf.put(step(B, C, "seal"), of_second)
-    shelf.put(said("scan", A), of_statement)
+    shelf.put(said("leakage", A), of_statement)
     weakest = max(of_statement, of_first, of_second, key=TRUSTS.index)
-    assert shelf.find("scan", C).trust == weakest
+    assert shelf.find("leakage", C).trust == weakest
 
 
 def test_an_unsigned_derivation_does_not_hide_a_trusted_one(shelf):
     for trust in (Trust.UNSIGNED, Trust.TRUSTED, Trust.UNTRUSTED):
         shelf.put(step(A, B, "seal"), trust)
-    shelf.put(said("scan", A), Trust.TRUSTED)
-    assert shelf.find("scan", B).trust is Trust.TRUSTED
+    shelf.put(said("leakage", A), Trust.TRUSTED)
+    assert shelf.find("leakage", B).trust is Trust.TRUSTED
 
 
 def test_trusted_over_a_long_way_beats_unsigned_and_near(shelf):
     shelf.put(step(A, B, "convert"), Trust.TRUSTED)
     shelf.put(step(B, C, "seal"), Trust.TRUSTED)
     shelf.put(step(A, C, "scrub"), Trust.UNSIGNED)
-    shelf.put(said("scan", A), Trust.TRUSTED)
-    shelf.put(said("scan", C, hour=9), Trust.UNSIGNED)
-    found = shelf.find("scan", C)
+    shelf.put(said("leakage", A), Trust.TRUSTED)
+    shelf.put(said("leakage", C, hour=9), Trust.UNSIGNED)
+    found = shelf.find("leakage", C)
     assert (found.trust, found.via) == (Trust.TRUSTED, ("seal", "convert"))
 
 
@@ -273,7 +305,7 @@ edges = st.tuples(
 )
 notes = st.tuples(
     st.sampled_from(NODES),
-    st.sampled_from(["scan", "deid"]),
+    st.sampled_from(["leakage", "deid"]),
     st.integers(0, 3),
     st.sampled_from(TRUSTS),
 )
@@ -296,7 +328,9 @@ def by_hand(steps, statements, kind, about):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-@given(st.lists(edges, max_size=7), st.lists(notes, max_size=5), st.sampled_from(["scan", "deid"]))
+@given(
+    st.lists(edges, max_size=7), st.lists(notes, max_size=5), st.sampled_from(["leakage", "deid"])
+)
 def test_it_is_what_walking_every_path_finds(tmp_path_factory, steps, statements, kind):
     shelf = Shelf(tmp_path_factory.mktemp("shelf"))
     for source, target, verb, trust in steps:
@@ -333,7 +367,9 @@ def origins_of_any_trust(self, kind, about):
         (evidence, "_best_first", lambda item: -item.statement.finished.timestamp()),
         (evidence, "_best_first", lambda item: (item.trust.rank, item.statement.finished)),
         (evidence, "_origin", lambda step: step.statement.subjects[0].digests),
-        (evidence, "_digests", lambda statement: {s.sha256 for s in statement.subjects}),
+        (evidence, "_OF_BYTES", frozenset()),
+        (evidence, "_names", lambda subject, _kind: subject.digests),
+        (evidence, "_digests", lambda statement, _kind: {s.sha256 for s in statement.subjects}),
     ],
 )
 def test_mutants_die(monkeypatch, tmp_path, owner, name, mutant):
@@ -344,6 +380,8 @@ def test_mutants_die(monkeypatch, tmp_path, owner, name, mutant):
         on_a_new_shelf(test_a_chain_is_as_trusted_as_its_weakest_part, *TRUSTS),
         on_a_new_shelf(test_the_most_trusted_is_found_and_of_these_the_newest),
         on_a_new_shelf(test_what_was_said_is_found_by_its_bytes_or_its_weights),
+        on_a_new_shelf(test_a_scan_speaks_of_bytes_and_no_other_file_with_the_same_weights),
+        on_a_new_shelf(test_a_scan_holds_for_the_bytes_that_a_seal_was_put_around),
         *(on_a_new_shelf(test_what_a_verb_carries, verb) for verb in CARRIES),
     ]
     assert killed(monkeypatch, owner, name, mutant, *checks)
@@ -483,12 +521,12 @@ def test_every_file_is_read_once_however_long_the_chain(shelf, monkeypatch):
     for source, target in itertools.pairwise(chain):
         shelf.put(step(source, target, "seal"))
     for about in chain[:20]:
-        shelf.put(said("scan", about))
+        shelf.put(said("leakage", about))
     shelf.put(said("deid", A))
     read = []
     real = shelf.statements.read
     monkeypatch.setattr(shelf.statements, "read", lambda path: read.append(path) or real(path))
-    found = shelf.find("scan", chain[-1])
+    found = shelf.find("leakage", chain[-1])
     assert len(found.via) == 100
     assert len(read) == len(set(read)) == 119 + 20
 

@@ -147,9 +147,10 @@ def _of_json(text: str) -> Iterator[Row]:
 
 
 def _of_sarif(text: str) -> Iterator[Row]:
-    for result in json.loads(text)["runs"][0]["results"]:
-        facts = result["properties"]
-        yield visible(result["ruleId"]), visible(facts["subject"]), facts["state"]
+    (run,) = json.loads(text)["runs"]
+    rows = [{"rule": result["ruleId"], **result["properties"]} for result in run["results"]]
+    for facts in rows + run["properties"]["settled"]:
+        yield visible(facts["rule"]), visible(facts["subject"]), facts["state"]
 
 
 def _of_html(text: str) -> Iterator[Row]:

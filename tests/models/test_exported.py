@@ -246,10 +246,11 @@ def test_what_torch_alone_would_run(
 ):
     plant, said = RUN_BY_LOADING[case]
     data = repacked(plain, plant(plain, marker, recorder))
-    project = make('weights = "m.pt2"', m__pt2=data)
     with pytest.raises(Refused, match=said) as caught:
-        models.load(project, "m")
+        exported.load(data, "m.pt2")
     assert "safetensors" in caught.value.next
+    with pytest.raises(Refused):  # the scan, which comes first, or the same check
+        models.load(make('weights = "m.pt2"', m__pt2=data), "m")
     assert not marker.exists()
 
     logging.disable()  # torch logs what it did
@@ -276,9 +277,10 @@ def test_the_pickle_of_another_reader(make, plain, repacked, marker, recorder):
         )
         for part in ("constants", "state_dict", "example_inputs"):
             archive.writestr(f"serialized_{part}.pt", recorder)
-    project = make('weights = "m.pt2"', m__pt2=data.getvalue())
     with pytest.raises(Foreign, match="file in archive is not in a subdirectory"):
-        models.load(project, "m")
+        exported.load(data.getvalue(), "m.pt2")
+    with pytest.raises(Refused, match=r"m\.pt2 is dangerous"):
+        models.load(make('weights = "m.pt2"', m__pt2=data.getvalue()), "m")
     assert not marker.exists()
 
     logging.disable()
@@ -303,9 +305,10 @@ def test_names_that_only_one_reader_sees(make, plain, repacked):
     for flags in (data.index(name) - 30 + 7, data.rindex(name) - 46 + 9):
         assert data[flags] == 8
         data[flags] = 0
-    project = make('weights = "m.pt2"', m__pt2=bytes(data))
     with pytest.raises(Refused, match="its directory can be read in two ways"):
-        models.load(project, "m")
+        exported.load(bytes(data), "m.pt2")
+    with pytest.raises((Foreign, Refused)):
+        models.load(make('weights = "m.pt2"', m__pt2=bytes(data)), "m")
 
 
 def test_guards_of_the_file_are_never_run(make, plain, repacked, marker):
@@ -423,9 +426,11 @@ def test_unknown_places_hold_words(document):
 
 def test_native_code_is_refused(make, plain, repacked):
     for record in ("data/aotinductor/model/m.so", "data/constants/custom_obj_0", "models/b.json"):
-        project = make('weights = "m.pt2"', m__pt2=repacked(plain, {record: b"\x7fELF"}))
+        data = repacked(plain, {record: b"\x7fELF"})
         with pytest.raises(Refused, match=f"could run code: it holds {record}"):
-            models.load(project, "m")
+            exported.load(data, "m.pt2")
+        with pytest.raises((Foreign, Refused)):
+            models.load(make('weights = "m.pt2"', m__pt2=data), "m")
 
 
 def test_extra_files_do_no_harm(make, plain, repacked):
@@ -461,9 +466,11 @@ def test_a_torch_without_the_switch(make, plain, monkeypatch):
     ids=str,
 )
 def test_damaged_archives(make, plain, repacked, changes, caplog):
-    project = make('weights = "m.pt2"', m__pt2=repacked(plain, changes))
+    data = repacked(plain, changes)
     with pytest.raises(Foreign, match=r"m\.pt2 is no exported program that torch"):
-        models.load(project, "m")
+        exported.load(data, "m.pt2")
+    with pytest.raises((Foreign, Refused)):
+        models.load(make('weights = "m.pt2"', m__pt2=data), "m")
     assert not caplog.records
     assert not logging.getLogger("torch.export").filters
 

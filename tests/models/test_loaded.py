@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from torch import nn
 from torchkeep import models, scan
 from torchkeep.core import digest, files
 from torchkeep.core.errors import Foreign, ProjectError, Refused, SourceError, UsageError
+from torchkeep.core.messages import message
 from torchkeep.core.source import BytesSource
+from torchkeep.models import loaded
 
 ENTRY = 'build = "model:build"\nweights = "m.safetensors"\n'
 
@@ -168,7 +171,7 @@ def test_weights_that_do_not_fit(make, change, said):
 def test_wrong_entries_are_shown_where_they_stand(make, entry, line, said):
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as out:
-        out.writestr("m/constants.pkl", b"")
+        out.writestr("m/constants.pkl", b"\x80\x02).")
     data = save(trained().state_dict())
     project = make(entry, m__safetensors=data, m__jit=archive.getvalue())
     with pytest.raises(ProjectError, match=said) as caught:
@@ -233,12 +236,77 @@ def test_other_files_are_foreign(make, data, said):
         models.load(project, "m")
 
 
-def test_a_file_that_goes_away_between_looks(make, monkeypatch):
-    project = make(ENTRY, m__safetensors=b"text")
-    real = scan.file
-    monkeypatch.setattr(scan, "file", lambda path: real(path.parent / "gone"))
-    with pytest.raises(Foreign, match="is none of safetensors, exported program, TorchScript"):
+def test_a_picture_that_begins_like_safetensors_is_foreign(make):
+    """The scan finds nothing wrong with it, since by its name no loader would open it."""
+    project = make(
+        'build = "model:build"\nweights = "w"', w=b"BM" + bytes(6) + b"{" + bytes(30_000)
+    )
+    with pytest.raises(Foreign, match="is none of safetensors"):
         models.load(project, "m")
+
+
+def gap(data: bytes) -> bytes:
+    """A safetensors file that says of its first tensor that it begins one byte later."""
+    return data.replace(b'"data_offsets":[0,', b'"data_offsets":[1,', 1)
+
+
+def test_nothing_is_loaded_before_its_very_bytes_were_scanned(make, monkeypatch):
+    """The file is exchanged for a clean one as soon as it was read."""
+    clean = save(trained().state_dict())
+    project = make(ENTRY, m__safetensors=gap(clean))
+
+    def read(name, **options):
+        data = real(name, **options)
+        Path(name).write_bytes(clean)
+        return data
+
+    real = files.read
+    monkeypatch.setattr(files, "read", read)
+    monkeypatch.setattr(loaded, "from_safetensors", None)
+    with pytest.raises(Foreign, match=r"m\.safetensors is malformed") as caught:
+        models.load(project, "m")
+    assert caught.value.next == "run: torchkeep explain TK-SCAN-032"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "error"),
+    [
+        (scan.Verdict.DANGEROUS, Refused),
+        (scan.Verdict.MALFORMED, Foreign),
+        (scan.Verdict.NEEDS_REVIEW, Refused),
+        (scan.Verdict.NOT_SCANNED, Refused),
+    ],
+)
+def test_only_what_is_clean_is_loaded(make, monkeypatch, verdict, error):
+    issue = scan.Issue(rule="TK-SCAN-099", severity=verdict, message=message("scan.clean"))
+    report = scan.FileReport(path="m", issues=[issue])
+    monkeypatch.setattr(scan, "data", lambda *args, **options: report)
+    project = make(ENTRY, m__safetensors=save(trained().state_dict()))
+    with pytest.raises(error, match=f"m.safetensors is {verdict}: nothing in it") as caught:
+        models.load(project, "m")
+    assert caught.value.next == "run: torchkeep explain TK-SCAN-099"
+
+
+def test_the_terms_of_the_project_hold_for_what_is_loaded(make, monkeypatch):
+    seen = []
+    real = scan.data
+    monkeypatch.setattr(
+        scan, "data", lambda data, name, **options: seen.append(options) or real(data, name)
+    )
+    policy = """
+[policy.scan]
+tier = "weights"
+[[policy.scan.allow]]
+name = "mine.Thing"
+use = "class"
+reason = "ours"
+expires = {}
+"""
+    until = date.today()
+    data = save(trained().state_dict())
+    models.load(make(ENTRY, more=policy.format(until), m__safetensors=data), "m")
+    assert [options["tier"] for options in seen] == [scan.Tier.WEIGHTS]
+    assert [list(options["allowed"]) for options in seen] == [[("mine", "Thing")]]
 
 
 @pytest.mark.parametrize(

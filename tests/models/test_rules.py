@@ -21,13 +21,20 @@ WEIGHTS = 'weights = "m.safetensors"\n'
 STATE = save({"w": torch.zeros(2)})
 
 
+RECORDS = {
+    "m/constants.pkl": b"\x80\x02).",
+    "m/archive_format": b"pt2",
+    "a/data.pkl": b"\x80\x02}.",
+}
+
+
 def archive(*names: str) -> bytes:
     import zipfile
 
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as written:
         for name in names:
-            written.writestr(name, b"")
+            written.writestr(name, RECORDS.get(name, b""))
     return out.getvalue()
 
 
@@ -80,10 +87,23 @@ def judged(make, marker):
         (BUILD + WEIGHTS, {"m__safetensors": b""}, State.FAIL, "foreign"),
         (BUILD + WEIGHTS, {"m__safetensors": archive("a/b")}, State.FAIL, "foreign"),
         (
-            BUILD + WEIGHTS,
-            {"m__safetensors": (20).to_bytes(8, "little") + b"{" + bytes(30)},
+            BUILD + 'weights = "w"',
+            {"w": b"BM" + bytes(6) + b"{" + bytes(30_000)},
             State.FAIL,
             "foreign",
+        ),
+        (
+            BUILD + WEIGHTS,
+            {"m__safetensors": (20).to_bytes(8, "little") + b"{" + bytes(30)},
+            State.NOT_MEASURED,
+            "not-clean",
+        ),
+        (BUILD + WEIGHTS, {"m__safetensors": STATE[:-1]}, State.FAIL, "not-clean"),
+        (
+            'weights = "m.pt2"',
+            {"m__pt2": archive("m/archive_format").replace(b"pt2", b"pt3")},
+            State.FAIL,
+            "not-clean",
         ),
     ],
 )
@@ -92,7 +112,7 @@ def test_models(judged, entry, files, state, reason):
     assert (found.state, found.reason.id) == (state, f"models.{reason}")
     assert found.subject == "models.m"
     assert str(found.location) == "torchkeep.toml:3"
-    assert (found.required is None) == (state is State.PASS)
+    assert (found.required is None) == (state is not State.FAIL)
 
 
 def test_weights_that_no_other_rule_sees(judged, tmp_path: Path):

@@ -105,6 +105,8 @@ class Maps(nn.Module):
 def test_writing_while_loading(make, marker):
     data = saved(torch.jit.script(Writes(str(marker))))
     with pytest.raises(Refused, match=r"could do more than compute: save in code/__torch__.*\.py"):
+        script.load(data, "m.jit")
+    with pytest.raises(Refused, match=r"m\.jit is needs-review: the code uses save"):
         models.load(make('weights = "m.jit"', m__jit=data), "m")
     assert not marker.exists()
     with warnings.catch_warnings():
@@ -116,6 +118,8 @@ def test_writing_while_loading(make, marker):
 def test_mapping_while_running(make, marker):
     data = saved(torch.jit.script(Maps(str(marker))))
     with pytest.raises(Refused, match="could do more than compute: from_file in code/"):
+        script.load(data, "m.jit")
+    with pytest.raises(Refused, match=r"m\.jit is needs-review: the code uses from_file"):
         models.load(make('weights = "m.jit"', m__jit=data), "m")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -145,6 +149,8 @@ def test_hidden_calls(make, repacked, marker, code):
     planted += f" -> Tensor:\n    {code}\n    return input\n"
     data = repacked(plain, {record: planted.encode()})
     with pytest.raises(Refused, match=r"could do more than compute: (save|getattr) in"):
+        script.load(data, "m.jit")
+    with pytest.raises(Refused):  # the scan, which comes first, or the same search
         models.load(make('weights = "m.jit"', m__jit=data), "m")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -224,6 +230,8 @@ def test_cut_archives(make, part):
 def test_damaged_archives(make, repacked, tmp_path: Path):
     data = saved(torch.jit.script(Net()))
     for changes in ({"data.pkl": b"\x80\x02"}, {"data.pkl": None}, {"constants.pkl": b""}):
-        project = make('weights = "m.jit"', m__jit=repacked(data, changes))
+        damaged = repacked(data, changes)
         with pytest.raises(Foreign, match=r"m\.jit is no TorchScript archive that torch"):
-            models.load(project, "m")
+            script.load(damaged, "m.jit")
+        with pytest.raises((Foreign, Refused)):
+            models.load(make('weights = "m.jit"', m__jit=damaged), "m")

@@ -6,14 +6,19 @@ import gzip
 import io
 import os
 import pickle
+import re
 import tarfile
+import warnings
 import zipfile
 from collections import OrderedDict
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from doubles.mutants import killed
+from hypothesis import given
+from hypothesis import strategies as st
 from makers.projects import safetensors, tree
 
 from torchkeep import scan
@@ -105,6 +110,9 @@ FORMS = {
         torch.Tensor,
         (W.storage(), 0, (2,), (1,), False, OrderedDict()),
         ({}, {"real": W}),
+    ),
+    "attributes that": lambda: Made(
+        torch._utils._rebuild_parameter_with_state, W, False, OrderedDict(), ["data", W]
     ),
     "changed after": lambda: Made(
         torch._utils._rebuild_tensor_v2, W.storage(), 0, (2,), (1,), False, OrderedDict(),
@@ -206,6 +214,9 @@ SHAPES = {
     "called __metadata__": {"__metadata__": W},
     r"called a\\udcff, which": {"a\udcff": W},
     "hooks on its state_dict": Hooked(),
+    "what collections.OrderedDict returns": Made(OrderedDict, Made(OrderedDict, [["w", W]])),
+    r"x\.\(a int\) is named by a int|x is what": {"x": Made(OrderedDict, [(1 << 99, 2)])},
+    "x.ab is None": {"x": Made(OrderedDict, [["ab", None]])},
     "holds more names": quiet_laughs(),
     "more than 100 deep": deep(),
     "100 deep": cycle(),
@@ -241,6 +252,45 @@ def test_the_keys_that_would_do_are_named(tmp_path):
 def test_a_key_that_leads_to_two_things(tmp_path):
     path = save({"a.b": {"w": W}, "a": {"b": {"w": W[1:]}}, "n": 1}, tmp_path / "model.pt")
     refuses(path, UsageError, "several things", key="a.b")
+
+
+def test_what_a_constructor_is_given(tmp_path):
+    """One opcode tells whether OrderedDict is called, or an instance made that stays empty."""
+    value = {"a": Made(OrderedDict, {"v": W[1:]}), "b": Made(OrderedDict, [["w", W]])}
+    path = save(value, tmp_path / "model.pt")
+    scan.convert(path, tmp_path / "both.safetensors")
+    tensors = {"b.w": W, "a.v": W[1:]}
+    assert (tmp_path / "both.safetensors").read_bytes() == expected(tensors, tmp_path)
+    called = re.compile(rb"R(q.u\.)$", re.DOTALL)
+    rewritten(
+        path,
+        lambda name, data: (
+            called.sub(lambda found: b"\x81" + found[1], data) if name == "data.pkl" else data
+        ),
+    )
+    assert torch.load(path, weights_only=False)["b"] == {}
+    scan.convert(path, tmp_path / "one.safetensors")
+    assert (tmp_path / "one.safetensors").read_bytes() == expected({"a.v": W[1:]}, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_state_that_is_set_twice(tmp_path):
+    """Here torch would merge both; another class may do as it likes."""
+    path = save(torch.nn.Linear(2, 2), tmp_path / "model.pt")
+    twice = b"(X\x0b\0\0\0_parameters}X\x08\0\0\0_buffers}X\x08\0\0\0_modules}ub."
+    rewritten(path, lambda name, data: data[:-1] + b"}" + twice if name == "data.pkl" else data)
+    refuses(path, match="what torch.nn.modules.linear.Linear returns")
+
+
+def test_a_location_without_data(tmp_path):
+    path = save({"w": W}, tmp_path / "model.pt")
+    rewritten(
+        path,
+        lambda name, data: (
+            data.replace(b"\3\0\0\0cpu", b"\4\0\0\0meta") if name == "data.pkl" else data
+        ),
+    )
+    refuses(path, match="meta device")
 
 
 # Kinds of files.
@@ -325,6 +375,29 @@ def test_big_endian(tmp_path):
     at = data.index(b"little_endian")
     path.write_bytes(data[:at] + data[at:].replace(b"\x88", b"\x89", 1))
     refuses(path, match="big-endian")
+
+
+@pytest.mark.parametrize(
+    ("view", "verdict", "why"),
+    [
+        (b"N", Verdict.CLEAN, ""),
+        (b"(X\1\0\0\0vK\1K\2t", Verdict.CLEAN, "on a view of a storage"),
+        (b")", Verdict.MALFORMED, "malformed"),
+        (b"X\1\0\0\0v", Verdict.MALFORMED, "malformed"),
+        (b"(X\1\0\0\0vX\1\0\0\0vK\2t", Verdict.MALFORMED, "malformed"),
+    ],
+)
+def test_views_of_storages(tmp_path, view, verdict, why):
+    """Files of torch before 0.4 put them into the id of a storage."""
+    path = save({"w": W[:2]}, tmp_path / "model.pt", legacy=True)
+    data = path.read_bytes()
+    assert data.count(b"K\x06Nt") == 1
+    path.write_bytes(data.replace(b"K\x06Nt", b"K\x06" + view + b"t"))
+    assert scan.file(path).verdict is verdict
+    if why:
+        refuses(path, match=why)
+    else:
+        scan.convert(path, tmp_path / "out.safetensors")
 
 
 def test_compressed_storages(tmp_path):
@@ -457,6 +530,61 @@ def test_names_that_are_more_than_safetensors_reads(tmp_path, monkeypatch):
     refuses(path, match="more than safetensors reads")
 
 
+# Whatever a pickle says.
+
+
+class Old(OrderedDict):
+    def __reduce__(self):
+        return OrderedDict, ([list(pair) for pair in self.items()],)
+
+
+def sample(legacy):
+    out = io.BytesIO()
+    tensors = {"w": W, "v": W[1:], "p": torch.nn.Parameter(W), "b": torch.nn.Buffer(W)}
+    parameter = torch.nn.Parameter(W)
+    parameter.note = [1]
+    value = {
+        "a": tensors,
+        "o": Old(tensors),
+        "m": torch.nn.BatchNorm1d(2),
+        "s": {1},
+        "q": parameter,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.save(value, out, _use_new_zipfile_serialization=not legacy)
+    return out.getvalue()
+
+
+SAMPLES = {legacy: sample(legacy) for legacy in (False, True)}
+OPCODES = st.sampled_from([bytes([code]) for code in b"().}]NR\x81bsuteal0\x85\x86\x87Qh\0"])
+EDITS = st.lists(
+    st.tuples(st.floats(0, 1), st.integers(0, 3), st.one_of(OPCODES, st.binary(max_size=2))),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(EDITS, st.booleans(), st.sampled_from(["", "a", "o", "m", "a.w", "q"]))
+def test_any_damage_is_an_error_of_ours(tmp_path_factory, edits, legacy, key):
+    folder = tmp_path_factory.mktemp("any")
+    path = folder / "model.pt"
+    path.write_bytes(SAMPLES[legacy])
+    if legacy:
+        path.write_bytes(edited(SAMPLES[legacy], edits))
+    else:
+        rewritten(path, lambda name, data: edited(data, edits) if name == "data.pkl" else data)
+    with suppress(TorchkeepError):
+        scan.convert(path, folder / "out.safetensors", key=key, salvage=True)
+
+
+def edited(data, edits):
+    for place, length, new in edits:
+        at = int(place * len(data))
+        data = data[:at] + new + data[at + length :]
+    return data
+
+
 # The target.
 
 
@@ -545,7 +673,7 @@ def mutants(tmp_path):
     yield "strides", WRITE, "is_in_order", lambda tensor: True, plain({"w": grid.t()})
     yield "size", WRITE, "size", lambda tensor: 4, plain({"w": W})
     yield "offset", gather.Axis, "step", 1, plain({"w": grid.t()})
-    yield "checksum", WRITE, "_checked", lambda found, key, pieces: pieces, damaged
+    yield "checksum", WRITE, "_checked", lambda found, key, pieces, beside: pieces, damaged
     yield "marks", forms, "_require_plain_bits", lambda *args: None, form("'conj'")
     yield "state", forms, "_require_harmless", lambda state: None, form("attributes")
     yield "verdict", conversion, "_admitted", scan.files.opened, payload

@@ -12,7 +12,7 @@ from makers.projects import safetensors, write
 
 from torchkeep import scan
 from torchkeep.core.errors import UsageError
-from torchkeep.scan import Tier, Verdict
+from torchkeep.scan import Tier, Verdict, files, spool
 
 CLEAN = b"\x80\x02}."
 DANGER = b"\x80\x02cos\nsystem\n."
@@ -86,6 +86,7 @@ def test_patterns_leave_out_what_lies_in_a_folder(tmp_path, patterns, left):
     write(tmp_path, {"a.pkl": CLEAN, "b/a.pkl": CLEAN, "b/c.bin": GOOD})
     found = scan.paths([tmp_path], exclude=patterns)
     assert {os.path.relpath(report.path, tmp_path) for report in found.files} == left
+    assert found.excluded == found.to_json()["excluded"] == 3 - len(left)
     assert len(scan.paths([tmp_path / "a.pkl"], exclude=["*"]).files) == 1  # it is named
 
 
@@ -131,19 +132,57 @@ def test_what_cannot_be_looked_at_is_not_scanned(tmp_path, monkeypatch):
     assert scan.paths([tmp_path], exclude=["shut"]).verdict is Verdict.CLEAN
 
 
-@pytest.mark.parametrize("target", ["file", "folder"])
-def test_a_link_out_of_a_folder_is_never_called_clean(tmp_path, target):
-    """The planted fault: a loader follows the link, and the walk does not."""
-    outside = write(tmp_path / "outside", {"m.pkl": DANGER})
+LINKED = {
+    "clean": (Verdict.CLEAN, ""),
+    "danger": (Verdict.DANGEROUS, "os.system"),
+    "folder": (Verdict.NOT_SCANNED, "is a folder"),
+    "pipe": (Verdict.NOT_SCANNED, "is a pipe"),
+    "/dev/zero": (Verdict.NOT_SCANNED, "is a device"),
+    "loop": (Verdict.NOT_SCANNED, "symbolic links"),
+    "nowhere": (Verdict.NOT_SCANNED, "No such file"),
+    "link": (Verdict.DANGEROUS, "os.system"),
+}
+
+
+@pytest.mark.parametrize("target", LINKED)
+def test_a_link_out_of_a_folder_is_followed_to_a_file_and_never_called_clean_else(tmp_path, target):
+    """The planted faults: a loader follows the link, and the walk does not."""
+    outside = write(tmp_path / "outside", {"clean": CLEAN, "danger": DANGER, "folder/m.pkl": CLEAN})
+    os.mkfifo(outside / "pipe")
+    (outside / "loop").symlink_to("loop")
+    (outside / "link").symlink_to("danger")
     here = write(tmp_path / "here", {"a.pkl": CLEAN})
-    (here / "link").symlink_to(outside / "m.pkl" if target == "file" else outside)
+    (here / "b.pkl").symlink_to(outside / target)
     found = scan.paths([here])
-    assert {Path(r.path).name: r.verdict for r in found.files} == {
-        "a.pkl": Verdict.CLEAN,
-        "link": Verdict.NOT_SCANNED,
-    }
-    assert found.verdict.exit_code == 3
-    assert scan.paths([here / "link"]).verdict is Verdict.DANGEROUS  # where it is named, it counts
+    verdict, why = LINKED[target]
+    assert [one.path for one in found.files] == [str(here / "a.pkl"), str(here / "b.pkl")]
+    assert [one.verdict for one in found.files] == [Verdict.CLEAN, verdict]
+    assert [why in issue.message.text() for issue in found.files[1].issues] == [True] * bool(why)
+    left = scan.paths([here], exclude=["b.*"])
+    assert (left.verdict, left.excluded) == (Verdict.CLEAN, 1)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "link to an environment", "loop"])
+def test_what_a_walk_passes_by_within_a_folder_is_not_scanned(tmp_path, kind):
+    path = write(tmp_path, {"a.pkl": CLEAN, ".venv/m.pkl": DANGER}) / "b.pkl"
+    if kind == "link to an environment":
+        path.symlink_to(".venv")
+    elif kind == "loop":
+        path.symlink_to("b.pkl")
+    else:
+        os.mkfifo(path if kind == "pipe" else tmp_path / "c.pkl")
+    if kind == "link to a pipe":
+        path.symlink_to("c.pkl")
+    found = {Path(one.path).name: one.verdict for one in scan.paths([tmp_path]).files}
+    assert found.pop("a.pkl") is Verdict.CLEAN
+    assert set(found.values()) == {Verdict.NOT_SCANNED}
+    assert "b.pkl" in found
+
+
+def test_a_file_of_an_environment_that_a_link_leads_to_is_scanned(tmp_path):
+    write(tmp_path, {".venv/m.pkl": DANGER})
+    (tmp_path / "b.pkl").symlink_to(".venv/m.pkl")
+    assert scan.paths([tmp_path]).verdict is Verdict.DANGEROUS
 
 
 def test_a_link_within_a_folder_leaves_nothing_out(tmp_path):
@@ -168,6 +207,61 @@ def test_a_url_that_is_none_is_an_error(url):
         scan.paths([url])
 
 
+class Dripping(io.RawIOBase):
+    """A stream that gives few bytes at once, and counts them; without end where it has none."""
+
+    def __init__(self, data: bytes | None = None, error: OSError | None = None) -> None:
+        self.data, self.error, self.given = data, error, 0
+
+    def read(self, size: int = -1) -> bytes:
+        assert 0 < size <= 1 << 20  # it is never asked for all
+        if self.error and self.given:
+            raise self.error
+        piece = bytes(size) if self.data is None else self.data[self.given : self.given + 7]
+        self.given += len(piece)
+        return piece
+
+
+@pytest.mark.parametrize(("data", "verdict", "code"), CONTENT)
+@pytest.mark.parametrize("memory", [1, 1 << 20])
+def test_a_stream_is_read_in_pieces(monkeypatch, data, verdict, code, memory):
+    monkeypatch.setattr(spool, "_IN_MEMORY", memory)
+    found = scan.stream(Dripping(data), "m.bin")
+    assert found.to_json() == scan.data(data, "m.bin").to_json()
+    assert found.verdict is verdict
+
+
+def test_a_stream_that_gives_nothing_is_not_scanned():
+    report = scan.stream(io.BytesIO(), "m.txt")
+    assert report.verdict is Verdict.NOT_SCANNED
+    assert "nothing came" in report.issues[0].message.text()
+
+
+def test_a_stream_without_end_is_not_scanned(monkeypatch):
+    monkeypatch.setattr(files, "MOST_STREAMED", 5 << 20)
+    endless = Dripping()
+    report = scan.stream(endless, "<stdin>")
+    assert report.verdict is Verdict.NOT_SCANNED
+    assert "more than 5,242,880 bytes" in report.issues[0].message.text()
+    assert endless.given == 6 << 20
+    whole = io.BytesIO(CLEAN + bytes((5 << 20) - len(CLEAN)))
+    assert scan.stream(whole, "<stdin>").verdict is Verdict.NEEDS_REVIEW
+
+
+def test_a_stream_or_a_disk_that_fails_is_not_scanned(monkeypatch):
+    broken = scan.stream(Dripping(CLEAN * 9, OSError(5, "Input/output error")), "<stdin>")
+    monkeypatch.setattr(spool, "_IN_MEMORY", 1)
+
+    def full(*_args, **_settings):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(spool.tempfile, "TemporaryFile", full)
+    refused = scan.stream(io.BytesIO(CLEAN), "<stdin>")
+    for report, why in ((broken, "Input/output error"), (refused, "No space left")):
+        assert report.verdict is Verdict.NOT_SCANNED
+        assert why in report.issues[0].message.text()
+
+
 def test_the_tier_says_how_much_of_a_model_may_lie_in_a_pickle():
     module = b"\x80\x02ctorch.nn.modules.linear\nLinear\n)\x81."
     assert scan.data(module, "m.pkl").verdict is Verdict.CLEAN
@@ -176,10 +270,11 @@ def test_the_tier_says_how_much_of_a_model_may_lie_in_a_pickle():
 
 def test_a_report_is_json_data():
     report = scan.paths([]).to_json()
-    assert report == {"schema_version": 1, "verdict": "not-a-model", "files": []}
+    assert report == {"schema_version": 1, "verdict": "not-a-model", "files": [], "excluded": 0}
     assert scan.data(DANGER, "a\udcffb").to_json() == {
         "path": "a\\udcffb",
         "format": "pickle",
         "verdict": "dangerous",
         "findings": scan.data(DANGER, "x").to_json()["findings"],
+        "allowed": [],
     }

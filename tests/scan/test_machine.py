@@ -88,3 +88,9 @@ def test_what_is_shared_too_much_is_a_bomb():
     layers = b"]" + (b"q\x00(" + b"h\x00" * 9 + b"t") * 12
     outcome = follow(b"\x80\x04" + layers + b".")
     assert [hit.what for hit in outcome.hits] == [What.BOMB]
+
+
+def test_calls_of_what_a_call_returns_are_named_however_long_their_chain_is():
+    chain = b"\x80\x02cmine\nf\n" + b")R" * 5000 + b"."
+    *_, last = follow(chain).hits
+    assert last.about == "what mine.f returns, called 4999 times over"

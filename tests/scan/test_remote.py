@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
-from pathlib import Path
 
 import pytest
 from doubles.http import FileServer
+from doubles.sparse import Body
+from doubles.sparse import checkpoint as sparse
 
 from torchkeep import scan
 from torchkeep.scan import Verdict
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-TENSORS = 300
-
-
-class Body:
-    """The bytes of a file with holes, as a server slices them; none of the holes is ever held."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
-        self._size = path.stat().st_size
-        self.served = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __getitem__(self, span: slice) -> bytes:
-        data = os.pread(self._file.fileno(), span.stop - span.start, span.start)
-        self.served += len(data)
-        return data
-
-    def close(self) -> None:
-        self._file.close()
+SIZE, TENSORS = 200_000_000, 300
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +27,7 @@ def direct(monkeypatch):
 def checkpoint(tmp_path):
     """A checkpoint of 200 MB of which only the records beside the tensors are on the disk."""
     path = tmp_path / "large.pt"
-    weights = {f"layer.{n}.weight": torch.empty(166_666) for n in range(TENSORS)}
-    with torch.serialization.skip_data():
-        torch.save(weights, path)
+    sparse(path, SIZE, TENSORS)
     body = Body(path)
     yield body
     body.close()
@@ -59,7 +37,7 @@ def test_of_a_large_checkpoint_a_hundredth_is_fetched(checkpoint):
     with FileServer(checkpoint) as server:
         report = scan.file(server.url)
     assert report.verdict is Verdict.CLEAN
-    assert len(checkpoint) > 200_000_000
+    assert len(checkpoint) > 0.99 * SIZE
     assert checkpoint.served <= len(checkpoint) / 100
     # Each tensor has a header of its own, far from the next one; all else takes a few requests.
     assert len(server.requests) <= TENSORS + 15

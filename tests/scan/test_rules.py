@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from makers.projects import project, safetensors
+from makers.projects import project, safetensors, write
 
 from torchkeep.audit import Verdict, run
 from torchkeep.core.finding import State
@@ -69,7 +71,7 @@ def test_a_picture_is_no_model(tmp_path):
 def test_each_file_is_scanned_once_for_both_rules(tmp_path, monkeypatch):
     seen = []
     real = files.file
-    monkeypatch.setattr(files, "file", lambda path: seen.append(path.name) or real(path))
+    monkeypatch.setattr(files, "file", lambda path, **on: seen.append(path.name) or real(path))
     run(project(tmp_path, {"a.pkl": PICKLE, "b.pt": GOOD}))
     assert seen.count("a.pkl") == seen.count("b.pt") == 1
 
@@ -100,16 +102,39 @@ def test_weights_that_the_project_names_are_looked_at_whatever_their_name(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "spelled", ["gone.pt", "../outside.pt", ".venv/m.pt", "link.pt", "/nowhere/m.pt", "folder"]
+    "spelled", ["gone.pt", "../outside.pt", ".venv/m.pt", "/nowhere/m.pt", "folder"]
 )
 def test_named_weights_that_are_not_looked_at_are_not_measured(tmp_path, spelled):
     root = tmp_path / "root"
     files = {".venv/m.pt": GOOD, "folder/x": "", "torchkeep.toml": FILE.format(spelled)}
     found = project(root, files)
     (tmp_path / "outside.pt").write_bytes(GOOD)
-    (root / "link.pt").symlink_to(tmp_path / "outside.pt")
     assert states(Project.open(root)) == {spelled: State.NOT_MEASURED}
     assert run(found).verdict is not Verdict.PASS
+
+
+@pytest.mark.parametrize(("data", "state"), [(GOOD, State.PASS), (DANGER, State.FAIL)])
+def test_a_link_out_of_the_project_is_followed_as_a_loader_would(tmp_path, data, state):
+    root = tmp_path / "root"
+    write(tmp_path, {"outside": data, "folder/m.pt": DANGER})
+    found = project(root, {"a.txt": ""})
+    (root / "link.pt").symlink_to(tmp_path / "outside")
+    (root / "gone.pt").symlink_to(tmp_path / "gone")
+    (root / "folder.pt").symlink_to(tmp_path / "folder")
+    assert states(found, 2) == {"link.pt": state}
+
+
+def test_an_index_is_looked_at_with_its_shards(tmp_path):
+    index = json.dumps({"weight_map": {"a": "m-00001-of-00001.safetensors"}})
+    name = "m.safetensors.index.json"
+    assert states(project(tmp_path, {name: index}), 2) == {name: State.NOT_MEASURED}
+    whole = project(tmp_path, {name: index, "m-00001-of-00001.safetensors": GOOD})
+    assert set(states(whole, 2).values()) == {State.PASS}
+
+
+def test_a_series_with_a_gap_is_not_measured(tmp_path):
+    found = project(tmp_path, {f"m-0000{n}-of-00003.safetensors": GOOD for n in (1, 3)})
+    assert states(found, 2)["m-00002-of-00003.safetensors"] is State.NOT_MEASURED
 
 
 def test_a_file_that_vanishes_is_not_measured_and_the_others_are(tmp_path):

@@ -44,6 +44,10 @@ def frozen():
     return torch.jit.freeze(torch.jit.trace(linear, torch.zeros(1, 2)))
 
 
+def traced():
+    return torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2))
+
+
 def quantized():
     model = torch.nn.Sequential(torch.nn.Linear(2, 2))
     return torch.jit.script(torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}))
@@ -66,7 +70,7 @@ def writes():
 
 
 @pytest.mark.parametrize("tier", Tier)
-@pytest.mark.parametrize("make", [many, frozen, quantized, function])
+@pytest.mark.parametrize("make", [many, traced, frozen, quantized, function])
 def test_what_torch_writes_is_clean(tmp_path, make, tier):
     make().save(str(tmp_path / "model.jit"))
     assert scan.file(tmp_path / "model.jit", tier=tier).issues == []

@@ -23,6 +23,7 @@ __all__ = [
     "progress",
     "project",
     "rule",
+    "sarif",
     "schema",
     "source",
     "statement",

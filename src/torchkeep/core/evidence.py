@@ -18,14 +18,18 @@ from torchkeep.core.statement import KINDS, Statement, Subject
 SUFFIX: Final = ".dsse.json"
 _LIMIT: Final = 64 << 20  # bytes of one statement file
 
-# What still holds after a verb: converting, sealing and renaming change no weight; marking, gauge
-# and structure changes leave what the weights were trained on; anything else leaves nothing.
+# A scan speaks of bytes: other bytes with the same weights may run code when they are loaded.
+_OF_BYTES: Final = frozenset({"scan"})
+# What still holds after a verb: sealing changes no byte of what comes out again, converting and
+# renaming change no weight; marking, gauge and structure changes leave what the weights were
+# trained on; anything else leaves nothing.
 _ALL: Final = frozenset(KINDS)
+_OF_WEIGHTS: Final = _ALL - _OF_BYTES
 _ORIGIN: Final = frozenset({"dp-training", "deid"})
 CARRIED: Final[Mapping[str, Set[str]]] = {
-    "convert": _ALL,
+    "convert": _OF_WEIGHTS,
     "seal": _ALL,
-    "scrub": _ALL,
+    "scrub": _OF_WEIGHTS,
     "mark": _ORIGIN,
     "gauge": _ORIGIN,
     "structure": _ORIGIN,
@@ -147,6 +151,9 @@ class Statements:
     def evidence(self, kind: str, subject: Subject) -> Evidence | None:
         """The best statement of ``kind`` that holds for ``subject``: most trusted, then newest.
 
+        One that speaks of bytes, such as a scan, is found by ``sha256`` alone; any other by the
+        digest of the weights too.
+
         It may have been made about other bytes, if every verb that led from those to these carries
         statements of this kind (:data:`CARRIED`). It is then trusted no further than the least
         trusted statement on the way.
@@ -154,7 +161,7 @@ class Statements:
         reached = self._origins(kind, subject)
         found = []
         for item in self.all(kind):
-            for digest in _digests(item.statement) & reached.keys():
+            for digest in _digests(item.statement, kind) & reached.keys():
                 way = reached[digest]
                 trust = max(item.trust, way.trust, key=lambda trust: trust.rank)
                 found.append(Evidence(item.statement, item.path, trust, way.via))
@@ -165,9 +172,9 @@ class Statements:
         steps: dict[str, list[Evidence]] = {}  # by what they led to
         for step in self.all("derivation"):
             if kind in CARRIED.get(_verb(step), frozenset()):
-                for digest in _digests(step.statement):
+                for digest in _digests(step.statement, kind):
                     steps.setdefault(digest, []).append(step)
-        reached = {digest: _Way(Trust.TRUSTED, ()) for digest in subject.digests}
+        reached = {digest: _Way(Trust.TRUSTED, ()) for digest in _names(subject, kind)}
         # Level by level, so that a digest is reached by the most trusted way that there is.
         for level in Trust:
             frontier = list(reached)
@@ -202,8 +209,13 @@ class Statements:
         return None
 
 
-def _digests(statement: Statement) -> Set[str]:
-    return frozenset().union(*(subject.digests for subject in statement.subjects))
+def _digests(statement: Statement, kind: str) -> Set[str]:
+    """What a statement is about, as far as one of ``kind`` can be about it."""
+    return frozenset().union(*(_names(subject, kind) for subject in statement.subjects))
+
+
+def _names(subject: Subject, kind: str) -> Set[str]:
+    return frozenset({subject.sha256}) if kind in _OF_BYTES else subject.digests
 
 
 def _verb(step: Evidence) -> str:

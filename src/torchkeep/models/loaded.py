@@ -6,7 +6,6 @@ import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from torchkeep.core.text import visible
 from torchkeep.models import entry, exported, imports, script
 from torchkeep.models.forms import Form, tell
 from torchkeep.models.tensors import content_of, from_safetensors, name_of
+from torchkeep.scan import allowlist
 
 _SHOWN = 3  # names in a message; a wrong `build` easily makes hundreds
 
@@ -68,17 +68,17 @@ def load(project: Project, name: str) -> Loaded:
         )
     path = project.root / table.weights
     data = files.read(path)
-    module, content = _module(project, name, table, path, data)
+    module, content = _module(project, name, table, data)
     subject = Subject(table.weights, hashlib.sha256(data).hexdigest(), content)
     return Loaded(module, subject, table)
 
 
-def _module(
-    project: Project, name: str, table: ModelTable, path: Path, data: bytes
-) -> tuple[nn.Module, str]:
+def _module(project: Project, name: str, table: ModelTable, data: bytes) -> tuple[nn.Module, str]:
     form, shown = tell(io.BytesIO(data)), visible(str(table.weights))
-    if form is None:
-        raise _unloadable(path, shown)
+    report = _scanned(project, data, shown)
+    if form is None or report.verdict is scan.Verdict.NOT_A_MODEL:
+        raise _unloadable(report, shown)
+    _require_clean(report, shown)
     if form.brings_structure:
         if table.build is not None:
             raise entry.wrong(
@@ -113,8 +113,23 @@ def _module(
     return module.eval(), content
 
 
-def _unloadable(path: Path, shown: str) -> Foreign | Refused:
-    report = scan.file(path)
+def _scanned(project: Project, data: bytes, shown: str) -> scan.FileReport:
+    """What a scan says, before any library looks at them, of the very bytes to be loaded."""
+    terms = allowlist.terms(project)
+    return scan.data(data, shown, tier=terms.tier, allowed=terms.allowed)
+
+
+def _require_clean(report: scan.FileReport, shown: str) -> None:
+    if report.verdict is scan.Verdict.CLEAN:
+        return
+    worst = min(report.issues, key=lambda issue: issue.severity.rank)
+    raise (Foreign if report.verdict is scan.Verdict.MALFORMED else Refused)(
+        f"{shown} is {report.verdict}: {visible(worst.message.text())}",
+        next=f"run: torchkeep explain {worst.rule}",
+    )
+
+
+def _unloadable(report: scan.FileReport, shown: str) -> Foreign | Refused:
     if report.has_pickle:
         return Refused(
             f"{shown} is a pickle, which can run code of whoever wrote it, and is never loaded",

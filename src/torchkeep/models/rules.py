@@ -14,6 +14,7 @@ from torchkeep.core.rule import Rule, Ruleset
 from torchkeep.core.schema import ModelTable
 from torchkeep.models import entry, imports
 from torchkeep.models.forms import Form, tell
+from torchkeep.scan import allowlist
 
 Judgement = tuple[State, Message, Form | None]
 
@@ -44,18 +45,29 @@ def _model(project: Project, table: ModelTable) -> Judgement:
     try:
         with path.open("rb") as file:
             form = tell(file)
-        report = scan.file(path)
     except OSError:
         return State.NOT_MEASURED, message("models.unreadable", path=table.weights), None
-    if form is None or (form is Form.TENSORS and report.verdict is not scan.Verdict.CLEAN):
+    terms = project.once(allowlist.terms)
+    report = scan.file(path, tier=terms.tier, allowed=terms.allowed)
+    if form is None or report.verdict is scan.Verdict.NOT_A_MODEL:
         reason = "models.pickle" if report.has_pickle else "models.foreign"
         return State.FAIL, message(reason, path=table.weights), None
+    if report.verdict is not scan.Verdict.CLEAN:
+        return _not_clean(report, form)
     if problem := _build_problem(project, table, form):
         return State.FAIL, problem, form
     known = {file.path for file in project.tree.files}
     if PurePath(os.path.normpath(table.weights)).as_posix() not in known:
         return State.WARN, message("models.outside", path=table.weights), form
     return State.PASS, message("models.can-be-loaded"), form
+
+
+def _not_clean(report: scan.FileReport, form: Form) -> Judgement:
+    """What loading would refuse."""
+    worst = min(report.issues, key=lambda issue: issue.severity.rank)
+    is_unknown = report.verdict is scan.Verdict.NOT_SCANNED
+    state = State.NOT_MEASURED if is_unknown else State.FAIL
+    return state, message("models.not-clean", issue=worst.message, rule=worst.rule), form
 
 
 def _build_problem(project: Project, table: ModelTable, form: Form) -> Message | None:

@@ -10,6 +10,7 @@ an exact list. The verdict depends on bytes and policy alone: not on the name, n
 installed. What was not scanned is never called clean.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from torchkeep.scan.files import data, file, paths, stream
@@ -18,16 +19,25 @@ from torchkeep.scan.pickle.policy import Tier
 from torchkeep.scan.verdict import FileReport, Issue, Report, Verdict
 
 if TYPE_CHECKING:
+    from torchkeep.scan.attest import statement
     from torchkeep.scan.conversion import Conversion, convert
+    from torchkeep.scan.loading import Unsafe, guard, install
 else:
+    # What converts and what guards is imported when it is needed: a scan of one small file must
+    # start at once.
+    _LATER = {
+        "Conversion": "conversion",
+        "convert": "conversion",
+        "Unsafe": "loading",
+        "guard": "loading",
+        "install": "loading",
+        "statement": "attest",
+    }
 
     def __getattr__(name: str) -> Any:
-        """Import what converts when it is needed: a scan of one small file must start at once."""
-        if name in ("Conversion", "convert"):
-            from torchkeep.scan import conversion
-
-            return getattr(conversion, name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
 
 
 __all__ = [
@@ -37,10 +47,14 @@ __all__ = [
     "Issue",
     "Report",
     "Tier",
+    "Unsafe",
     "Verdict",
     "convert",
     "data",
     "file",
+    "guard",
+    "install",
     "paths",
+    "statement",
     "stream",
 ]

@@ -23,6 +23,7 @@ _FORMATS: Final = {
     Kind.HDF5: "keras",
     Kind.GGUF: "gguf",
     Kind.ONNX: "onnx",
+    Kind.NATIVE: "native",
     Kind.JSON: "configs",
     Kind.TEXT: "texts",
     Kind.EMPTY: "texts",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from torchkeep.core.messages import Message, message
 from torchkeep.scan.pickle.policy import Policy, Tier, of
@@ -19,6 +20,20 @@ MOST_ISSUES: Final = 200
 """Issues that are kept of one file; more add nothing to its verdict."""
 
 
+class Followed(NamedTuple):
+    """A pickle that was followed, by its bytes.
+
+    Attributes:
+        length: How many there are.
+        digest: Their SHA-256.
+        names: Every name that it looks up.
+    """
+
+    length: int
+    digest: bytes
+    names: frozenset[tuple[str, str]]
+
+
 @dataclass(slots=True)
 class Job:
     """The scan of one file. Formats note what they see with :meth:`issue`.
@@ -26,8 +41,9 @@ class Job:
     Attributes:
         report: What is said about the file.
         tier: How much of a model may lie in a pickle.
-        allowed: Names that the project allows beside those of the tier.
+        allowed: Names that the project allows; of those that the tier lists it can change nothing.
         unpacked: Bytes that were unpacked so far.
+        followed: Where pickles that were followed are noted; None where nobody asks.
         policy: What a pickle in the file may look up.
     """
 
@@ -35,12 +51,20 @@ class Job:
     tier: Tier = Tier.MODULE
     allowed: Policy = field(default_factory=dict)
     unpacked: int = 0
+    followed: list[Followed] | None = None
     policy: Policy = field(init=False)
     _worst: int = field(init=False, default=len(Verdict))  # rank of the worst issue
 
     def __post_init__(self) -> None:
         base = of(self.tier)
+        # What the tier says of a name holds: an entry of a project would come without its checks.
+        self.allowed = {name: self.allowed[name] for name in self.allowed.keys() - base.keys()}
         self.policy = {**base, **self.allowed} if self.allowed else base
+
+    def note_allowed(self, names: Set[tuple[str, str]]) -> None:
+        """Note which of some names only the project allows."""
+        for module, name in names & self.allowed.keys():
+            self.report.allowed[f"{module}.{name}"] = self.allowed[module, name].until
 
     def issue(
         self,

@@ -10,9 +10,9 @@ from typing import Final
 from torchkeep.core import progress
 from torchkeep.core.finding import Finding, Location, Measured, State
 from torchkeep.core.messages import Message, message
-from torchkeep.core.project import Project
+from torchkeep.core.project import FILE, Project
 from torchkeep.core.rule import Control, Rule, Ruleset
-from torchkeep.scan import files
+from torchkeep.scan import allowlist, files, shards
 from torchkeep.scan.formats.texts import MODEL_SUFFIXES
 from torchkeep.scan.verdict import FileReport, Verdict
 
@@ -24,18 +24,45 @@ _STATES: Final = {
 
 # Rules of single issues in a file: `scan` reports them, the audit sums them up in TK-SCAN-002.
 _NUMBERS: Final = (*range(10, 21), *range(30, 35), *range(36, 39), *range(40, 49), *range(52, 59))
-ISSUES: Final = tuple(f"TK-SCAN-{number:03}" for number in (*_NUMBERS, 60, 61, 62))
+ISSUES: Final = tuple(f"TK-SCAN-{number:03}" for number in (*_NUMBERS, *range(60, 68)))
 
 
 def scanned(project: Project) -> dict[str, FileReport]:
     """What a scan says about each model file of a project: named by it, or named like one."""
-    named = {normpath(table.weights) for table in project.models.values() if table.weights}
-    paths = {entry.path for entry in project.tree.files}
-    models = sorted(named & paths | {path for path in paths if _is_named_like_model(path)})
-    return {
-        path: files.file(project.root / path)
+    terms, paths = project.once(allowlist.terms), project.once(_paths)
+    models = sorted(paths & _named(project) | (project.once(_candidates) - project.once(_excluded)))
+    found = {
+        path: files.file(project.root / path, tier=terms.tier, allowed=terms.allowed)
         for path in progress.track(models, "scanning", len(models))
     }
+    return found | {
+        path: shards.absent(path)
+        for path in shards.missing(project.root, paths)
+        if not files.matches(path, terms.exclude)
+    }
+
+
+def _paths(project: Project) -> set[str]:
+    """The project's files, and links that lead out of it to one: a loader follows them."""
+    links = files.left_out(project.root, project.tree)
+    return {entry.path for entry in project.tree.files} | {
+        path for path in links if (project.root / path).is_file()
+    }
+
+
+def _candidates(project: Project) -> set[str]:
+    return {path for path in project.once(_paths) if _is_named_like_model(path)}
+
+
+def _excluded(project: Project) -> set[str]:
+    """What the project's patterns leave out; weights that it names are never among them."""
+    patterns = project.once(allowlist.terms).exclude
+    out = {path for path in project.once(_candidates) if files.matches(path, patterns)}
+    return out - _named(project)
+
+
+def _named(project: Project) -> set[str]:
+    return {normpath(table.weights) for table in project.models.values() if table.weights}
 
 
 def _formats(project: Project) -> Iterator[Finding]:
@@ -54,7 +81,9 @@ def _formats(project: Project) -> Iterator[Finding]:
 def _contents(project: Project) -> Iterator[Finding]:
     for path, report in project.once(scanned).items():
         state = _STATES.get(report.verdict, State.FAIL)
-        if not report.issues:
+        if not report.issues and report.allowed:
+            reason = message("scan.clean-allowed", names=", ".join(sorted(report.allowed)))
+        elif not report.issues:
             reason = message("scan.clean" if state is State.PASS else "scan.no-model-file")
         else:
             worst = min(report.issues, key=lambda issue: issue.severity.rank)
@@ -63,12 +92,24 @@ def _contents(project: Project) -> Iterator[Finding]:
             reason = message(text, issue=worst.message, rule=worst.rule, more=more)
         yield _finding(2, path, state, reason, report)
     yield from _nothing(project, 2)
+    yield from _terms(project)
+
+
+def _terms(project: Project) -> Iterator[Finding]:
+    """What the project's own terms no longer allow, and what they keep from being looked at."""
+    for name, until in project.once(allowlist.terms).expired:
+        reason = message("scan.allowed-no-more", name=name, until=until)
+        finding = _finding(2, name, State.WARN, reason)
+        yield finding.with_(required=message("scan.renew"), location=Location(path=FILE))
+    if left := project.once(_excluded):
+        reason = message("scan.left-out", count=len(left))
+        yield _finding(2, "policy.scan.exclude", State.NOT_APPLICABLE, reason)
 
 
 def _nothing(project: Project, rule: int) -> Iterator[Finding]:
     """Weights that are named and not among the files, and a project without any model."""
     reports = project.once(scanned)
-    named = {normpath(table.weights) for table in project.models.values() if table.weights}
+    named = _named(project)
     for path in sorted(named - reports.keys()):
         yield _finding(rule, path, State.NOT_MEASURED, message("scan.not-there"))
     if not named | reports.keys():
@@ -110,7 +151,7 @@ def _location(path: str, report: FileReport | None) -> Location:
 
 
 def _is_named_like_model(path: str) -> bool:
-    return PurePosixPath(path).suffix.lower() in MODEL_SUFFIXES
+    return PurePosixPath(path).suffix.lower() in MODEL_SUFFIXES or shards.is_index(path)
 
 
 _CONTROLS: Final = (
@@ -125,5 +166,6 @@ RULESET = Ruleset(
         Rule(id="TK-SCAN-001", item="models.loading", check=_formats, controls=_CONTROLS),
         Rule(id="TK-SCAN-002", item="models.loading", check=_contents, controls=_CONTROLS),
     ),
+    policy=allowlist.ScanTable,
     issues=ISSUES,
 )

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from torchkeep.core.source import Readable
+from torchkeep.scan.formats.native import is_native
 from torchkeep.scan.protobuf import is_model
 
 _HEADER_LIMIT: Final = 1 << 48  # no safetensors header is near that long
@@ -31,6 +32,11 @@ class Kind(StrEnum):
     HDF5 = "hdf5"
     GGUF = "gguf"
     ONNX = "onnx"
+    NATIVE = "native"
+    RAR = "rar"
+    EXECUTORCH = "executorch"
+    TFLITE = "tflite"
+    TENSORRT = "tensorrt"
     JSON = "json"
     TEXT = "text"
     EMPTY = "empty"
@@ -49,7 +55,11 @@ _MAGIC: Final = (
     (b"\x28\xb5\x2f\xfd", Kind.COMPRESSED),
     (b"\x04\x22\x4d\x18", Kind.COMPRESSED),
     (b"7z\xbc\xaf\x27\x1c", Kind.SEVEN_ZIP),
+    (b"Rar!\x1a\x07", Kind.RAR),
+    (b"ftrt", Kind.TENSORRT),
+    (b"ptrt", Kind.TENSORRT),
 )
+_FLAT: Final = {b"ET12": Kind.EXECUTORCH, b"TFL3": Kind.TFLITE}  # behind four bytes
 _FIRST: Final = frozenset(magic[0] for magic, _ in _MAGIC)
 
 
@@ -59,6 +69,10 @@ def kinds(source: Readable) -> tuple[Kind, ...]:
         return (Kind.EMPTY,)
     head = source.read(0, min(512, source.size))
     found = [kind for magic, kind in _MAGIC if head.startswith(magic)] if head[0] in _FIRST else []
+    if head[4:8] in _FLAT and b"\0" in head:
+        found.append(_FLAT[head[4:8]])
+    if is_native(source, head):
+        found.append(Kind.NATIVE)
     is_safetensors = _is_safetensors(head)
     # A header of 640 bytes starts like a pickle of protocol 2; but zero is no opcode.
     if head[:1] == b"\x80" and b"" < head[1:2] <= b"\5" and not (is_safetensors and not head[2]):

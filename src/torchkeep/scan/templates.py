@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Final
 
@@ -76,10 +77,14 @@ def _is_built(text: str, before: Token, after: Token) -> bool:
 
 
 def _unescaped(text: str) -> str:
-    try:
-        return codecs.decode(text.encode("ascii", "backslashreplace"), "unicode-escape")
-    except ValueError:
+    if "\\" not in text:
         return text
+    with warnings.catch_warnings():  # Python would complain of the escapes of regular expressions
+        warnings.simplefilter("ignore")
+        try:
+            return codecs.decode(text.encode("ascii", "backslashreplace"), "unicode-escape")
+        except ValueError:
+            return text
 
 
 def _blocks(template: str) -> Iterator[list[Token]]:

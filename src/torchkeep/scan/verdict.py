@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from torchkeep.core.finding import encodable
 from torchkeep.core.messages import Message
+
+if TYPE_CHECKING:
+    from torchkeep.core.statement import Subject
 
 SCHEMA_VERSION = 1
 
@@ -86,6 +90,8 @@ class FileReport:
         is_model: Whether a loader would open it.
         has_pickle: Whether a pickle stands in it, so that loading it runs an unpickler.
         is_checkpoint: Whether ``torch.save`` wrote it, so that its tensors can be converted.
+        allowed: Names in it that only the project allows, each with the last day on which it does.
+        subject: Its digests, where they were asked for.
     """
 
     path: str
@@ -94,6 +100,8 @@ class FileReport:
     is_model: bool = True
     has_pickle: bool = False
     is_checkpoint: bool = False
+    allowed: dict[str, date | None] = field(default_factory=dict)
+    subject: Subject | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -109,14 +117,24 @@ class FileReport:
             "format": self.format,
             "verdict": self.verdict.value,
             "findings": [issue.to_json() for issue in self.issues],
+            "allowed": [
+                {"name": encodable(name), "until": until.isoformat() if until else None}
+                for name, until in sorted(self.allowed.items())
+            ],
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is said about several files."""
+    """What is said about several files.
+
+    Attributes:
+        files: Those that were looked at.
+        excluded: How many were left out by a pattern.
+    """
 
     files: tuple[FileReport, ...]
+    excluded: int = 0
 
     @property
     def verdict(self) -> Verdict:
@@ -129,4 +147,5 @@ class Report:
             "schema_version": SCHEMA_VERSION,
             "verdict": self.verdict.value,
             "files": [file.to_json() for file in self.files],
+            "excluded": self.excluded,
         }

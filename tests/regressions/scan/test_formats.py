@@ -10,14 +10,10 @@ import numpy as np
 import pytest
 from doubles.scanning import FLAGGED, look, rules, verdict
 from doubles.streams import call
+from makers.formats import field, gguf, npy, onnx, safetensors, string
 
 from torchkeep.scan.templates import danger
 from torchkeep.scan.verdict import Verdict
-
-
-def npy(header, data=b""):
-    text = repr(header).encode() if not isinstance(header, bytes) else header
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
 
 
 def saved(array):
@@ -181,16 +177,6 @@ def test_a_layer_that_is_cut():
     assert verdict(hdf5(escaped), "model.h5") is Verdict.DANGEROUS
 
 
-def string(value):
-    return struct.pack("<Q", len(value.encode())) + value.encode()
-
-
-def gguf(facts, tensors=b"", count=0, data=b""):
-    body = b"".join(string(k) + struct.pack("<I", 8) + string(v) for k, v in facts.items())
-    head = b"GGUF" + struct.pack("<IQQ", 3, count, len(facts)) + body + tensors
-    return head + bytes(-len(head) % 32) + data
-
-
 INFO = string("t") + struct.pack("<IQIQ", 1, 8, 0, 0)
 
 
@@ -203,31 +189,6 @@ def test_gguf():
     assert verdict(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + array) is Verdict.MALFORMED
     deep = string("a") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 5000
     assert verdict(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + deep) is Verdict.MALFORMED
-
-
-def field(number, value):
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    value = value.encode() if isinstance(value, str) else value
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def varint(value):
-    out = b""
-    while value > 127:
-        out, value = out + bytes([value & 127 | 128]), value >> 7
-    return out + bytes([value])
-
-
-def onnx(*, location="weights.bin", domain="", operator="Add", inside=False, function=b""):
-    pair = field(1, "location") + field(2, location)
-    tensor = field(1, 2) + field(2, 1) + field(13, pair) + field(14, 1)
-    node = field(1, "x") + field(4, operator) + field(7, domain)
-    graph = field(1, node) + field(2, "g") + field(5, tensor)
-    if inside:
-        graph = field(1, field(4, "If") + field(5, field(1, "then") + field(6, graph)))
-    opset = field(8, field(1, domain) + field(2, 17))
-    return field(1, 8) + field(2, "test") + field(7, graph) + opset + function
 
 
 OUTSIDE = ["/etc/passwd", "../x", "a/../../x", "C:\\x", "..\\x", "~/x", "file:///x"]
@@ -252,11 +213,6 @@ def test_onnx():
 def test_onnx_with_its_fields_in_another_order():
     data = onnx(location="/etc/passwd")
     assert rules(data[2:] + data[:2]) == {52}
-
-
-def safetensors(header, data=b""):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data
 
 
 def one(dtype="F32", shape=(2,), offsets=(0, 8)):

@@ -1,85 +1,66 @@
-"""The report as SARIF 2.1.0, which code hosts and editors show beside the code.
+"""The report as SARIF 2.1.0 (:mod:`torchkeep.core.sarif`).
 
-Follows https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/, section numbers in brackets.
-Every finding is a result, passes too; ``properties.state`` holds the state that SARIF has no word
-for. English, and the same for the same report.
+Every finding that is not settled is a result; ``properties.state`` holds the state that SARIF has
+no word for. Code hosts take every result for a problem, whatever its kind, so what passes or does
+not apply stands in ``properties.settled`` of the run.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC
 from typing import Any, Final
-from urllib.parse import quote
 
 from torchkeep.audit.report import Report
-from torchkeep.core.finding import Finding, Location, State, encodable
-from torchkeep.core.messages import Message, message
+from torchkeep.core import sarif
+from torchkeep.core.finding import Finding, Location, State
+from torchkeep.core.messages import message
 from torchkeep.core.project import FILE
 from torchkeep.core.rule import SECTIONS, Rule
-from torchkeep.core.statement import REPOSITORY
 from torchkeep.core.text import visible
-
-_SCHEMA: Final = (
-    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-)
-_ROOT: Final = "ROOT"
 
 # What is not a failure has no level [3.27.10].
 _KINDS: Final[Mapping[State, tuple[str, str]]] = {
-    State.PASS: ("pass", "none"),
     State.FAIL: ("fail", "error"),
     State.WARN: ("fail", "warning"),
     State.NOT_MEASURED: ("open", "none"),
-    State.NOT_APPLICABLE: ("notApplicable", "none"),
     State.ERROR: ("open", "none"),
     State.WAIVED: ("fail", "error"),
 }
 
 
 def render(report: Report, _language: str = "en") -> str:
-    """SARIF text; characters outside ASCII are escaped, so it is harmless wherever it is shown."""
+    """SARIF text, in English."""
     facts = report.to_json()
-    findings = facts.pop("findings")
-    tool = facts.pop("tool")
+    del facts["tool"]
+    pairs = list(zip(report.findings, facts.pop("findings"), strict=True))
     rules = {name: _rule(rule) for name, rule in report.rules.items()}
     for finding in report.findings:
         rules.setdefault(finding.rule, _stand_in(finding))
     places = {name: place for place, name in enumerate(sorted(rules))}
-    driver = {**tool, "informationUri": REPOSITORY, "rules": [rules[name] for name in places]}
-    run = {
-        "tool": {"driver": driver},
-        "invocations": [_invocation(report, places)],
-        "originalUriBaseIds": {_ROOT: {"description": {"text": "The folder of the project."}}},
-        "columnKind": "unicodeCodePoints",
-        "results": [
+    settled = [entry for finding, entry in pairs if finding.state not in _KINDS]
+    return sarif.document(
+        [rules[name] for name in places],
+        [
             _result(finding, places[finding.rule], entry)
-            for finding, entry in zip(report.findings, findings, strict=True)
+            for finding, entry in pairs
+            if finding.state in _KINDS
         ],
-        "properties": facts,
-    }
-    document = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
-    return json.dumps(document, indent=2, allow_nan=False)
+        invocation=_invocation(report, places),
+        root="The folder of the project.",
+        properties=facts | {"settled": settled},
+    )
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
     texts = {name: found.text() for name in SECTIONS if (found := rule.text(name))}
-    title = texts.pop("title", "") or rule.id
-    descriptor: dict[str, Any] = {
-        "id": rule.id,
-        "shortDescription": {"text": _plain(title)},
-        "fullDescription": {"text": _plain(texts.get("threat", title))},
-    }
-    if texts:
-        descriptor["help"] = _help(texts)
     controls = [
         {"relation": "supports", "framework": c.framework, "edition": c.edition, "id": c.id}
         for c in rule.controls
     ]
-    return descriptor | {"properties": {"item": rule.item, "controls": controls}}
+    properties = {"item": rule.item, "controls": controls}
+    return sarif.descriptor(rule.id, texts) | {"properties": properties}
 
 
 def _stand_in(finding: Finding) -> dict[str, Any]:
@@ -92,16 +73,6 @@ def _stand_in(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _help(texts: Mapping[str, str]) -> dict[str, str]:
-    parts = [
-        (message(f"report.sections.{name}").text(), _plain(text)) for name, text in texts.items()
-    ]
-    return {
-        "text": "\n\n".join(f"{label}: {text}" for label, text in parts),
-        "markdown": "\n\n".join(f"**{label}.** {_markdown(text)}" for label, text in parts),
-    }
-
-
 def _result(finding: Finding, place: int, facts: dict[str, Any]) -> dict[str, Any]:
     kind, level = _KINDS[finding.state]
     result: dict[str, Any] = {
@@ -110,8 +81,8 @@ def _result(finding: Finding, place: int, facts: dict[str, Any]) -> dict[str, An
         "kind": kind,
         "level": level,
         "message": _sentence(finding),
-        "locations": [_location(finding.location)],
-        "partialFingerprints": {"torchkeepFinding/v1": _fingerprint(finding)},
+        "locations": [_location(finding)],
+        "partialFingerprints": _fingerprint(finding),
         "properties": facts,
     }
     if finding.state is State.WAIVED and (waiver := finding.waiver):
@@ -134,60 +105,25 @@ def _invocation(report: Report, places: Mapping[str, int]) -> dict[str, Any]:
                 "level": "error",
                 "message": _sentence(finding),
                 "associatedRule": {"id": finding.rule, "index": places[finding.rule]},
-                "locations": [_location(finding.location)],
+                "locations": [_location(finding)],
             }
             for finding in errors
         ],
     }
 
 
-def _location(location: Location | None) -> dict[str, Any]:
+def _location(finding: Finding) -> dict[str, Any]:
     """Where a finding lies; the project file stands for findings without a place."""
-    place = location or Location(path=FILE)
-    artifact = {"uri": _uri(place.path) or FILE, "uriBaseId": _ROOT}
-    physical: dict[str, Any] = {"artifactLocation": artifact}
-    out: dict[str, Any] = {"physicalLocation": physical}
-    if place.member:  # line and offset count inside the member, which SARIF viewers cannot open
-        name = encodable(place.member)
-        out["logicalLocations"] = [{"fullyQualifiedName": name, "kind": "member"}]
-    elif place.line:
-        physical["region"] = {"startLine": place.line}
-    elif place.offset is not None:
-        physical["region"] = {"byteOffset": place.offset}
-    return out
+    place = finding.location or Location(path=FILE)
+    return sarif.location(place if sarif.uri(place.path) else replace(place, path=FILE))
 
 
-def _uri(path: str) -> str:
-    """A relative reference: it names no scheme and no host whatever the file is called."""
-    try:
-        name = path.encode("utf-8", "surrogateescape")  # stray bytes of a file name, as they are
-    except UnicodeEncodeError:
-        name = visible(path).encode()
-    return quote(name.lstrip(b"/"), safe="/")
-
-
-def _fingerprint(finding: Finding) -> str:
+def _fingerprint(finding: Finding) -> dict[str, str]:
     """Equal for the same finding in two runs, wherever in the file it has moved to."""
     member = finding.location.member if finding.location else None
-    parts = json.dumps([finding.rule, finding.subject, member, _identity(finding.reason)])
-    return hashlib.sha256(parts.encode()).hexdigest()
-
-
-def _identity(reason: Message) -> list[Any]:
-    """Which sentence it is, without numbers and lines that change from run to run."""
-    kinds = [_identity(value) for value in reason.args.values() if isinstance(value, Message)]
-    return [reason.id or reason.text(), *kinds]
+    identity = sarif.identity(finding.reason)
+    return sarif.fingerprint(finding.rule, finding.subject, member, identity)
 
 
 def _sentence(finding: Finding) -> dict[str, str]:
-    return {"text": _plain(visible(f"{finding.subject}: {finding.reason.text()}"))}
-
-
-def _plain(text: str) -> str:
-    """Text in which nothing is a placeholder [3.11.5] or a link [3.11.6]."""
-    lines = "\n".join(map(visible, text.split("\n")))
-    return lines.replace("{", "{{").replace("}", "}}").replace("](", "] (")
-
-
-def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>#|~&!])", r"\\\1", text)
+    return {"text": sarif.plain(visible(f"{finding.subject}: {finding.reason.text()}"))}

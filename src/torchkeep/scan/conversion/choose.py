@@ -18,6 +18,7 @@ from torchkeep.scan.conversion.walk import (
     entries,
     is_dict,
     is_module,
+    shown,
 )
 from torchkeep.scan.tensors import Tensor
 
@@ -56,26 +57,23 @@ def choose(found: Located, key: str, salvage: bool) -> Choice:
         UsageError: The key leads nowhere, or to several places.
     """
     value, beside = _picked(found, key)
-    name = found.source.name
-    others: list[tuple[str, str]] = []
     if forms.is_tensor(value):
-        walk = {key.rpartition(".")[2] or ALONE: value}
-    else:
-        walk, others = _walked(found, key, value)
-    if others and not salvage:
-        path, what = others[0]
+        alone = _fit(found, key.rpartition(".")[2] or ALONE, value)
+        return Choice((alone,), tuple(beside))
+    walk = _walked(found, key, value)
+    if walk.others and not salvage:
+        path, what = walk.others[0]
         raise Refused(
-            f"{name} holds more than tensors: {visible(path):.200} is {visible(what)}",
+            f"{found.source.name} holds more than tensors: {visible(path):.200} is {visible(what)}",
             next=_advice(found, "add --salvage, which takes the tensors alone"),
         )
-    if not walk:
-        raise Refused(f"{name} holds no tensors{_below(key)}", next=_advice(found))
-    tensors = tuple(_fit(found, name, made) for name, made in walk.items())
-    module = repr(value.maker) if is_module(value) else ""
-    return Choice(tensors, (*beside, *(path for path, _ in others)), module)
+    if not walk.tensors:
+        raise Refused(f"{found.source.name} holds no tensors{_below(key)}", next=_advice(found))
+    tensors = tuple(_fit(found, name, made) for name, made in walk.tensors.items())
+    return Choice(tensors, (*beside, *(path for path, _ in walk.others)), walk.module)
 
 
-def _walked(found: Located, key: str, value: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+def _walked(found: Located, key: str, value: Any) -> Walk:
     name = found.source.name
     if not is_dict(value) and not is_module(value):
         raise Refused(
@@ -83,10 +81,9 @@ def _walked(found: Located, key: str, value: Any) -> tuple[dict[str, Any], list[
             next=_advice(found),
         )
     try:
-        walk = Walk(value, Budget())
+        return Walk(value, Budget())
     except Unusable as error:
         raise Refused(f"{name} {visible(str(error))}", next=_advice(found)) from None
-    return walk.tensors, walk.others
 
 
 def _fit(found: Located, name: str, made: Any) -> Tensor:
@@ -125,12 +122,14 @@ def _ways(value: Any, key: str) -> Iterator[tuple[Any, list[str]]]:
         if (id(node), rest) in seen:
             continue
         seen.add((id(node), rest))
-        names = [(str(name), part) for name, part in entries(node) if type(name) in (str, int)]
+        names = [(shown(name), part) for name, part in entries(node)]
         for place, (name, part) in enumerate(names):
+            if rest != name and not rest.startswith(f"{name}."):
+                continue
             others = [prefix + other for n, (other, _) in enumerate(names) if n != place]
             if rest == name:
                 yield part, [*beside, *others]
-            elif rest.startswith(f"{name}."):
+            else:
                 left = rest[len(name) + 1 :]
                 todo.append((part, left, f"{prefix}{name}.", [*beside, *others]))
 

@@ -49,11 +49,12 @@ _PLAIN: Final = {
     "_rebuild_tensor_v2": (6, 7),
     "_rebuild_tensor_v3": (7, 8),
 }
+_NO_DATA: Final = "has no data (it lay on the meta device)"
 _REFUSED: Final = {
     "_rebuild_sparse_tensor": "is sparse",
     "_rebuild_qtensor": "is quantised",
     "_rebuild_nested_tensor": "is nested",
-    "_rebuild_meta_tensor_no_storage": "has no data (it lay on the meta device)",
+    "_rebuild_meta_tensor_no_storage": _NO_DATA,
     "_rebuild_wrapper_subclass": "is a wrapper around other tensors",
     "_rebuild_device_tensor_from_numpy": "was saved as an array of numpy",
     "_rebuild_device_tensor_from_cpu_tensor": "is to be changed while it is loaded",
@@ -92,7 +93,8 @@ def tensor(value: Made, name: str) -> Tensor:
     rebuilds = made.maker.name if is_tensor(made) else ""
     if rebuilds in _REFUSED:
         raise Unfit(_REFUSED[rebuilds])
-    if rebuilds not in _PLAIN or len(made.args) not in _PLAIN[rebuilds]:
+    count = len(made.args) if isinstance(made.args, tuple) else 0
+    if count not in _PLAIN.get(rebuilds, ()):
         raise Unfit("is rebuilt by a call that torch does not write")
     _require_plain_bits(rebuilds, made.args)
     found = tensor_of(made, name)
@@ -100,6 +102,8 @@ def tensor(value: Made, name: str) -> Tensor:
         raise Unfit("does not lie in its storage")
     if _is_view(made.args[0]):
         raise Unfit("lies on a view of a storage, as files of torch before 0.4 have them")
+    if found.storage.location == "meta":
+        raise Unfit(_NO_DATA)
     found = replace(found, dtype=_ALIASES.get(found.dtype, found.dtype))
     if found.dtype not in DTYPES:
         raise Unfit(f"has elements of {found.dtype}, which safetensors does not have")
@@ -132,7 +136,8 @@ def _unwrapped(value: Made) -> Made:
 
 def _require_type(kind: Any) -> None:
     if not isinstance(kind, Global) or (kind.module, kind.name) not in _TYPES:
-        raise Unfit(f"is of the type {kind!r:.200}, whose numbers may mean something else")
+        shown = f"{kind!r:.200}" if isinstance(kind, Global) else "of no name"
+        raise Unfit(f"is of the type {shown}, whose numbers may mean something else")
 
 
 def _require_harmless(state: Any) -> None:
@@ -151,8 +156,9 @@ def _require_plain_bits(rebuilds: str, args: tuple[Any, ...]) -> None:
     metadata = args[last - 1] if rebuilds != "_rebuild_tensor" and len(args) == last else None
     if metadata is None or (isinstance(metadata, Dict) and not metadata.pairs):
         return
-    bits = [str(key) for key, _ in metadata.pairs] if isinstance(metadata, Dict) else ["odd"]
-    raise Unfit(f"is stored with the mark {bits[0]!r:.80}: its numbers are changed when it is read")
+    keys = [key for key, _ in metadata.pairs] if isinstance(metadata, Dict) else []
+    mark = keys[0] if keys and type(keys[0]) is str else "odd"
+    raise Unfit(f"is stored with the mark {mark!r:.80}: its numbers are changed when it is read")
 
 
 def _is_view(persistent: Any) -> bool:

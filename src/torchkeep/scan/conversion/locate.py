@@ -14,7 +14,7 @@ from torchkeep.scan.formats import legacy
 from torchkeep.scan.formats.torch_zip import fold
 from torchkeep.scan.pickle.machine import Machine
 from torchkeep.scan.pickle.policy import Tier, of
-from torchkeep.scan.pickle.values import Dict
+from torchkeep.scan.pickle.values import Dict, Made, Unknown
 from torchkeep.scan.sniff import Kind
 from torchkeep.scan.tensors import Recorder, Storage
 from torchkeep.scan.zip import Member
@@ -55,6 +55,20 @@ class Located:
     value: Any
     places: dict[str, Place]
     dtypes: dict[str, set[str]]
+
+
+class _Follower(Recorder):
+    """Tells apart what a scan need not: whether a class was called, and state that is set twice."""
+
+    def new(self, maker: Any, args: Any, kwargs: Any = None) -> Made:
+        """An instance that was not initialised is known by its keyword arguments, none mostly."""
+        return super().new(maker, args, Dict() if kwargs is None else kwargs)
+
+    def build(self, target: Any, state: Any) -> None:
+        """What the second state leaves of the first is for its class to decide."""
+        if isinstance(target, Made) and target.state is not None:
+            state = Unknown("state that is set twice")
+        super().build(target, state)
 
 
 def locate(source: Source, kinds: str) -> Located:
@@ -157,7 +171,7 @@ def _quietly(source: Readable, start: int) -> Machine:
 
 
 def _followed(source: Source, content: Readable, start: int) -> Recorder:
-    machine = Recorder(content, start, of(Tier.MODULE), persistent=legacy.is_storage_id)
+    machine = _Follower(content, start, of(Tier.MODULE), persistent=legacy.is_storage_id)
     if why := machine.run().broken:
         raise Refused(f"{source.name} holds a broken pickle: {why}", next="fetch the file again")
     return machine

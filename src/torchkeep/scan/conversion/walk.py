@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,6 +46,7 @@ class Walk:
     Attributes:
         tensors: What was found, by name.
         others: Names of what is no tensor, with what it is instead.
+        module: The class of the first module that was met; empty where there was none.
 
     Raises:
         Unusable: Two tensors would have one name, a name cannot be written, or what hangs
@@ -55,10 +56,12 @@ class Walk:
     def __init__(self, value: Any, budget: Budget) -> None:
         self.tensors: dict[str, Made] = {}
         self.others: list[tuple[str, str]] = []
+        self.module = ""
+        self._budget = budget
+        self._known: dict[int, list[tuple[Any, Any]]] = {}  # what is shared is looked into once
         self._todo: list[tuple[str, int, Any]] = []
         self._enter("", 0, value)
         while self._todo:
-            budget.spend(self._todo[-1][0])
             self._look(*self._todo.pop())
 
     def _look(self, name: str, depth: int, value: Any) -> None:
@@ -72,14 +75,20 @@ class Walk:
             self.others.append((name, described(value)))
 
     def _enter(self, name: str, depth: int, value: Any) -> None:
-        found = list(_members(value) if is_module(value) else entries(value))
-        for key, part in reversed(found):
+        if is_module(value) and not self.module:
+            self.module = described(value.maker)
+        for key, part in reversed(self._members(value)):
+            place = f"{name}.{shown(key)}" if depth else shown(key)
+            self._budget.spend(place)
             if type(key) is str:
-                self._todo.append((f"{name}.{key}" if depth else key, depth + 1, part))
+                self._todo.append((place, depth + 1, part))
             else:
-                shown = f"{key!r:.40}"
-                place = f"{name}.{shown}" if depth else shown
                 self.others.append((place, f"named by {described(key)}"))
+
+    def _members(self, value: Any) -> list[tuple[Any, Any]]:
+        if id(value) not in self._known:
+            self._known[id(value)] = list(members(value) if is_module(value) else entries(value))
+        return self._known[id(value)]
 
     def _take(self, name: str, value: Made) -> None:
         if name in self.tensors:
@@ -95,6 +104,7 @@ def is_dict(value: Any) -> bool:
         isinstance(value, Made)
         and isinstance(value.maker, Global)
         and (value.maker.module, value.maker.name) in _DICTS
+        and _given(value) is not None
     )
 
 
@@ -103,18 +113,21 @@ def entries(value: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(value, (list, tuple)):
         yield from enumerate(value)
     elif is_dict(value):
-        if isinstance(value, Made):
-            yield from _given(value)
+        for pair in (_given(value) if isinstance(value, Made) else None) or ():
+            is_pair = isinstance(pair, (list, tuple)) and len(pair) == 2
+            yield (pair[0], pair[1]) if is_pair else (pair, None)
         yield from value.pairs
 
 
-def _given(value: Made) -> Iterator[tuple[Any, Any]]:
-    """Python 2 gave an OrderedDict its entries as an argument."""
-    for arg in value.args if isinstance(value.args, tuple) else ():
-        for pair in arg if isinstance(arg, list) else ():
-            if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-                raise Unusable("has a dict that is made of something else than pairs")
-            yield pair[0], pair[1]
+def _given(value: Made) -> Sequence[Any] | None:
+    """Entries from the arguments of a dict; Python 2 gave an OrderedDict its own that way."""
+    args = value.args if isinstance(value.args, tuple) else (None, None)
+    if value.is_made_by("collections", "defaultdict"):
+        args = args[1:]
+    if not args or value.kwargs is not None:  # an instance that was never initialised
+        return ()
+    given = args[0].pairs if isinstance(args[0], Dict) else args[0]
+    return given if len(args) == 1 and isinstance(given, (list, tuple)) else None
 
 
 def is_module(value: Any) -> bool:
@@ -125,36 +138,39 @@ def is_module(value: Any) -> bool:
     )
 
 
-def _members(module: Made) -> Iterator[tuple[Any, Any]]:
+def members(module: Made) -> Iterator[tuple[Any, Any]]:
     """What ``state_dict()`` of a module names, as far as its class does not override it."""
     state = module.state
     if any(list(entries(state.get(hooks))) for hooks in _HOOKS):
-        raise Unusable(f"has a module ({module.maker!r:.100}) with hooks on its state_dict()")
-    passing = list(_items(state.get("_non_persistent_buffers_set")))
-    for key, part in entries(state.get("_parameters")):
-        if part is not None:
-            yield key, part
-    for key, part in entries(state.get("_buffers")):
-        if part is not None and key not in passing:
-            yield key, part
-    for key, part in entries(state.get("_modules")):
-        if part is not None:
-            yield key, part
+        raise Unusable(f"has a module ({described(module.maker)}) with hooks on its state_dict()")
+    passing = _texts(state.get("_non_persistent_buffers_set"))
+    for part in ("_parameters", "_buffers", "_modules"):
+        for key, value in entries(state.get(part)):
+            if value is not None and not (part == "_buffers" and key in passing):
+                yield key, value
 
 
-def _items(value: Any) -> Iterator[Any]:
-    """What a set holds, in each way that pickles write one."""
-    if isinstance(value, Set):
-        yield from value
-    elif isinstance(value, Made) and value.is_made_by("builtins", "set"):
-        for arg in value.args:
-            yield from arg if isinstance(arg, (list, tuple)) else ()
+def _texts(value: Any) -> frozenset[str]:
+    """The texts in a set, in each way that pickles write one."""
+    items = value if isinstance(value, Set) else []
+    if isinstance(value, Made) and value.is_made_by("builtins", "set") and value.kwargs is None:
+        args = value.args if isinstance(value.args, tuple) else ()
+        items = args[0] if args and isinstance(args[0], list) else []
+    return frozenset(item for item in items if type(item) is str)
 
 
 def described(value: Any) -> str:
-    """What a value is, in a word or two."""
-    if isinstance(value, Made):
-        return f"what {value.maker!r:.100} returns"
+    """What a value is, in a word or two: of what it holds, nothing is told."""
     if isinstance(value, Global):
         return f"{value!r:.100}"
+    if isinstance(value, Made):
+        named = isinstance(value.maker, Global)
+        return f"what {value.maker!r:.100} returns" if named else "what a call returns"
     return "None" if value is None else f"a {type(value).__name__.lower()}"
+
+
+def shown(key: Any) -> str:
+    """A key as a part of a name."""
+    if type(key) is str:
+        return key
+    return str(key) if type(key) is int and abs(key) < 1 << 63 else f"({described(key)})"

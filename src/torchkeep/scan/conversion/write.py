@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from math import prod
 from typing import BinaryIO, Final
 
@@ -18,6 +20,7 @@ from torchkeep.scan.conversion.locate import Located, Place
 from torchkeep.scan.tensors import ITEM_SIZES, Tensor
 
 _CHUNK: Final = 4 << 20  # bytes of the file that are held at once
+_LONG: Final = 256 << 10
 _RANKS: Final = {dtype: rank for rank, dtype in enumerate(DTYPES)}
 
 
@@ -65,19 +68,20 @@ def write(file: BinaryIO, found: Located, tensors: Iterable[Tensor], advance: Ad
         SourceError: They cannot be read.
     """
     checked: set[str] = set()
-    for tensor in tensors:
-        key = tensor.storage.key
-        place = found.places[key]
-        pieces = _data(found.source, place, tensor)
-        if place.crc is not None and key not in checked:
-            checked.add(key)
-            if is_in_order(tensor) and size(tensor) == place.size:
-                pieces = _checked(found, key, pieces)
-            else:
-                for _ in _checked(found, key, _pieces(found.source, place.offset, place.size)):
-                    pass
-        for piece in pieces:
-            advance(file.write(piece))
+    with ThreadPoolExecutor(1) as beside:
+        for tensor in tensors:
+            key = tensor.storage.key
+            place = found.places[key]
+            pieces = _data(found.source, place, tensor)
+            if place.crc is not None and key not in checked:
+                checked.add(key)
+                if is_in_order(tensor) and size(tensor) == place.size:
+                    pieces = _checked(found, key, pieces, beside)
+                else:
+                    whole = _pieces(found.source, place.offset, place.size)
+                    deque(_checked(found, key, whole, beside), maxlen=0)
+            for piece in pieces:
+                advance(file.write(piece))
 
 
 def _data(source: Readable, place: Place, tensor: Tensor) -> Iterator[bytes | bytearray]:
@@ -94,13 +98,17 @@ def _pieces(source: Readable, start: int, length: int) -> Iterator[bytes]:
 
 
 def _checked(
-    found: Located, key: str, pieces: Iterator[bytes | bytearray]
+    found: Located, key: str, pieces: Iterator[bytes | bytearray], beside: Executor
 ) -> Iterator[bytes | bytearray]:
-    """The pieces of a storage; after the last one it is known whether they are what was saved."""
+    """The pieces of a storage; after the last one it is known whether they are what was saved.
+
+    The checksum of a long piece is worked out beside, while it is written.
+    """
     crc = 0
     for piece in pieces:
-        crc = zlib.crc32(piece, crc)
+        later = beside.submit(zlib.crc32, piece, crc) if len(piece) > _LONG else None
         yield piece
+        crc = later.result() if later else zlib.crc32(piece, crc)
     if crc != found.places[key].crc:
         raise Refused(
             f"{found.source.name}: the bytes of storage {visible(key)} are not those that were"

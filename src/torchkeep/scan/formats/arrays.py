@@ -16,8 +16,7 @@ from torchkeep.scan.verdict import Verdict
 _LONGEST_HEADER: Final = 1 << 20  # numpy itself takes 10,000 bytes unless it is told otherwise
 _MOST_DIMENSIONS: Final = 64
 _MOST_FIELDS: Final = 100_000
-_TYPE: Final = re.compile(r"[|<>=]?([biufcSUVmMOa?])(\d{0,9})(\[[\w ]{1,20}\])?")
-_DEFAULT: Final = {"b": 1, "i": 4, "u": 4, "f": 4, "c": 8, "?": 1, "m": 8, "M": 8}
+_TYPE: Final = re.compile(r"[|<>=]?(?:(O)\d?|([biufcSUVmM])(\d{1,9})(?:\[[\w ]{1,20}\])?)")
 
 
 class _Odd(Exception):
@@ -55,10 +54,11 @@ def _header(source: Readable) -> tuple[int, tuple[int, ...], int | None]:
     length, start = int.from_bytes(head[8 : 8 + width], "little"), 8 + width
     if length > _LONGEST_HEADER or start + length > source.size:
         raise _Odd("its header is longer than any array needs")
-    text = source.read(start, length).decode("utf-8" if head[6] == 3 else "latin-1", "replace")
-    said = _literal(text)
+    said = _literal(source.read(start, length).decode("latin-1"))  # in version 3 names are UTF-8
     if not isinstance(said, dict) or said.keys() != {"descr", "fortran_order", "shape"}:
         raise _Odd("its header is none of numpy")
+    if type(said["fortran_order"]) is not bool:
+        raise _Odd("its order is none")
     return start + length, _shape(said["shape"]), _size(said["descr"])
 
 
@@ -109,8 +109,6 @@ def _of_code(code: str) -> int | None:
     match = _TYPE.fullmatch(code)
     if match is None:
         raise _Odd("its type is none of numpy")
-    kind, width = match[1], match[2]
-    if kind == "O":
+    if match[1]:
         return None
-    size = int(width) if width else _DEFAULT.get(kind, 0)
-    return size * 4 if kind == "U" else size
+    return int(match[3]) * (4 if match[2] == "U" else 1)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from torchkeep.core.source import Readable
-from torchkeep.scan.formats import texts
+from torchkeep.scan.formats import targets, texts
 from torchkeep.scan.job import Job
 from torchkeep.scan.pickle.dangerous import is_dangerous
 from torchkeep.scan.templates import danger
@@ -54,6 +54,7 @@ def check(job: Job, value: Any, member: str) -> None:
     of_keras = is_keras(value)
     for node in _objects(value):
         said = dict(node)
+        targets.check(job, said, member)
         for key, inner in node:
             _remote(job, key, inner, member)
             if key.endswith("chat_template"):
@@ -82,7 +83,7 @@ def _objects(value: Any) -> Iterator[Pairs]:
 def _remote(job: Job, key: str, value: Any, member: str) -> None:
     """Keys by which transformers and peft import code that came with the model."""
     is_code = (
-        (key in ("auto_map", "custom_pipelines") and bool(value))
+        (key in ("auto_map", "custom_pipelines", "custom_generate") and bool(value))
         or (key == "trust_remote_code" and value is True)
         or (
             key == "parent_library"

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from math import prod
+from typing import Any, Final, NamedTuple
 
 from torchkeep.core.source import Readable
 from torchkeep.scan.formats import configs
 from torchkeep.scan.formats.legacy import refuse
 from torchkeep.scan.job import Job
+from torchkeep.scan.verdict import Verdict
 
 _MOST: Final = 1_000_000  # facts, and tensors
 _MOST_ITEMS: Final = 50_000_000
 _DEEPEST: Final = 4  # arrays in arrays
 _KEPT: Final = 1 << 20  # bytes of a text that are looked at
 _CHUNK: Final = 1 << 18
+_MOST_DIMENSIONS: Final = 4  # the format's own limit
+_MOST_ALIGNMENT: Final = 1 << 16  # bytes; files have 32
+_UINT32: Final = 4
 _STRING: Final = 8
 _ARRAY: Final = 9
 _SIZES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -25,11 +30,28 @@ _BLOCKS: Final = {
     15: (256, 292), 16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18),
     21: (256, 110), 22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8),
     28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
+    40: (64, 36),
 }  # fmt: skip
 
 
 class _Wrong(Exception):
     """The file is none that a loader should open."""
+
+
+class _Tensor(NamedTuple):
+    """An entry of the table.
+
+    Attributes:
+        name: Its name.
+        kind: The number of its type.
+        offset: Where its data starts, counted from where all data starts.
+        size: Bytes of its data; None where the type is newer than the table of types.
+    """
+
+    name: str
+    kind: int
+    offset: int
+    size: int | None
 
 
 def look(job: Job, source: Readable, member: str, depth: int) -> None:
@@ -52,28 +74,54 @@ def _check(job: Job, reader: _Reader, member: str) -> None:
     reader.wide = 4 if version == 1 else 8
     tensors, facts = reader.count(), reader.count()
     alignment = 32
-    for key, value in _facts(reader, facts):
+    for key, kind, value in _facts(reader, facts):
         if key == "general.alignment":
-            alignment = value if isinstance(value, int) else 0
+            alignment = value if kind == _UINT32 else 0
         if "chat_template" in key and isinstance(value, str):
             configs.template(job, value, member)
-    if not 0 < alignment <= 1 << 20:
+    if not 0 < alignment <= _MOST_ALIGNMENT or alignment & (alignment - 1):
         raise _Wrong("its alignment is none")
-    ends = [_tensor(reader) for _ in range(tensors)]
-    if ends:
-        start = -(-reader.offset // alignment) * alignment
-        if start + max(ends) > reader.source.size:
-            raise _Wrong("a tensor runs past its end")
+    table = [_tensor(reader) for _ in range(tensors)]
+    if len({tensor.name for tensor in table}) < len(table):
+        raise _Wrong("two tensors have the same name")
+    start = _padded(reader.offset, alignment)
+    _places(job, table, alignment, start, reader.source.size, member)
 
 
-def _facts(reader: _Reader, count: int) -> Iterator[tuple[str, Any]]:
+def _places(
+    job: Job, table: list[_Tensor], alignment: int, start: int, size: int, member: str
+) -> None:
+    """Tensors lie one behind the other, each at a multiple of the alignment, to the end."""
+    end = 0
+    for tensor in sorted(table, key=lambda tensor: (tensor.offset, tensor.size or 0)):
+        if tensor.size is None:
+            text, kind = "gguf-type", tensor.kind
+            job.issue(61, Verdict.NOT_SCANNED, text, member=member, name=tensor.name, kind=kind)
+            return  # where it ends, and what lies behind it, is not known
+        if tensor.offset != end:
+            raise _Wrong(f"{tensor.name:.80} is not where the tensor before it ends")
+        end = _padded(tensor.offset + tensor.size, alignment)
+        if start + tensor.offset + tensor.size > size:
+            raise _Wrong(f"{tensor.name:.80} runs past its end")
+    if start + end < size:
+        text, at = "trailing-bytes", start + end
+        job.issue(20, Verdict.NEEDS_REVIEW, text, member=member, offset=at, count=size - at)
+
+
+def _padded(offset: int, alignment: int) -> int:
+    return -(-offset // alignment) * alignment
+
+
+def _facts(reader: _Reader, count: int) -> Iterator[tuple[str, int, Any]]:
+    """Names of the facts, their types, and what they are."""
     seen = set()
     for _ in range(count):
         key = reader.text()
         if key in seen:
             raise _Wrong(f"{key:.80} is there twice")
         seen.add(key)
-        yield key, _value(reader, reader.number(4))
+        kind = reader.number(4)
+        yield key, kind, _value(reader, kind)
 
 
 def _value(reader: _Reader, kind: int, depth: int = 0) -> Any:
@@ -98,22 +146,19 @@ def _value(reader: _Reader, kind: int, depth: int = 0) -> Any:
     return None
 
 
-def _tensor(reader: _Reader) -> int:
-    """Where the data of a tensor ends, counted from where all data starts."""
+def _tensor(reader: _Reader) -> _Tensor:
     name = reader.text()
     dimensions = reader.number(4)
-    if dimensions > 8:
+    if dimensions > _MOST_DIMENSIONS:
         raise _Wrong(f"{name:.80} has {dimensions} dimensions")
-    count = 1
-    for _ in range(dimensions):
-        count *= reader.number(reader.wide)
+    shape = [reader.number(reader.wide) for _ in range(dimensions)]
     kind, offset = reader.number(4), reader.number(8)
     if kind not in _BLOCKS:
-        return offset  # newer than this table: only where it starts can be checked
+        return _Tensor(name, kind, offset, None)
     block, size = _BLOCKS[kind]
-    if count >> 62 or count % block:
+    if (shape[0] if shape else 1) % block:
         raise _Wrong(f"{name:.80} has a shape that its type cannot have")
-    return offset + count // block * size
+    return _Tensor(name, kind, offset, prod(shape) // block * size)
 
 
 class _Reader:

@@ -146,7 +146,7 @@ def _within_view(made: Made, tensor: Tensor) -> Tensor:
     )
     if view is None:
         return tensor
-    start, count = view[1:]
+    start, count = view[1:] if _is_view(view) else (0, 0)
     inside = start + count <= tensor.storage.count
     return replace(tensor, storage=replace(tensor.storage, count=count if inside else 0))
 

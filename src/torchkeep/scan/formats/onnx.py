@@ -26,6 +26,8 @@ _DOMAINS: Final = frozenset(
 )
 _PYTHON: Final = frozenset({"PyOp", "PythonOp", "PyFunc", "PyCustomOp"})
 
+_COMPILED: Final = "EPContext"  # a graph that is machine code, here or in a file that it names
+
 
 def look(job: Job, source: Readable, member: str, depth: int) -> None:
     """Check what a model reads from elsewhere."""
@@ -90,6 +92,8 @@ class _Checker:
         name = self._walker.text(field)
         if name in _PYTHON:
             self._issue(53, Verdict.DANGEROUS, "onnx-python", field.start, name=name)
+        elif name == _COMPILED:
+            self._issue(46, Verdict.NEEDS_REVIEW, "native-code", field.start)
 
     def _attribute(self, field: Field, depth: int) -> None:
         known = {5: self._tensor, 6: self._graph, 10: self._tensor, 11: self._graph}

@@ -18,6 +18,7 @@ from torchkeep.core.source import Readable
 from torchkeep.scan import dispatch
 from torchkeep.scan.formats import texts
 from torchkeep.scan.job import Job
+from torchkeep.scan.sniff import Kind, kinds
 from torchkeep.scan.spool import Spool
 from torchkeep.scan.verdict import Verdict
 
@@ -100,7 +101,7 @@ def look(job: Job, source: Readable, member: str, depth: int) -> None:
     with Spool() as spool:
         if _unpack(job, source, codec, member, spool):
             dispatch.look(job, spool, inside, depth + 1)
-        else:
+        elif kinds(source) == (Kind.COMPRESSED,):
             texts.look(job, source, member, depth)  # its beginning only looked like a stream
 
 

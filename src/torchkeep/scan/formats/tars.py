@@ -21,6 +21,7 @@ from torchkeep.scan.verdict import Verdict
 _BLOCK: Final = 512
 _LONGEST_HEADER: Final = 1 << 20  # bytes of an extended header
 _MOST_MEMBERS: Final = 200_000
+_LARGEST: Final = 8**11  # bytes: from here on a header has no room for the size
 _EMPTY: Final = frozenset(b"123456")  # links, devices, directories, pipes: none has content
 _NAMES: Final = {b"L"[0]: "path", b"K"[0]: "linkpath"}  # long names as GNU tar writes them
 _PAX: Final = frozenset(b"xX")
@@ -127,7 +128,9 @@ def _member(head: bytes, said: dict[str, str], kind: int, start: int, size: int)
     if "size" in said:
         if not said["size"].isascii() or not said["size"].isdigit() or len(said["size"]) > 18:
             raise _Damaged(f"{own:.80} has a size that is no number")
-        size = int(said["size"])
+        claimed, size = size, int(said["size"])
+        if claimed != size < _LARGEST:
+            raise _Damaged(f"{own:.80} has two sizes")
     sparse = kind == b"S"[0] or any(key.startswith("GNU.sparse") for key in said)
     found = Member(own, said.get("linkpath", _text(head[157:257])), kind, start, size, sparse)
     if not found.is_file and size:

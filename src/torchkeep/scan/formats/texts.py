@@ -19,15 +19,19 @@ MODEL_SUFFIXES: Final = frozenset(
     | {".jit", ".mar", ".model", ".dill", ".dat", ".data", ".npy", ".npz", ".tar", ".th", ".pk"}
     | {".safetensors", ".onnx", ".gguf", ".ggml", ".h5", ".hdf5", ".keras", ".weights", ".sav"}
     | {".distcp", ".metadata", ".params", ".nemo", ".pb", ".tflite"}
+    | {".pte", ".engine", ".plan", ".trt", ".mlmodel", ".caffemodel", ".pdmodel", ".pdparams"}
+    | {".pdiparams", ".msgpack", ".ot"}
 )
 """Names under which loaders look for models."""
 
 _TEMPLATES: Final = (".jinja", ".jinja2", ".j2")
-_LONGEST: Final = 8 << 20  # bytes of a template
+_YAML: Final = (".yaml", ".yml")
+_LONGEST: Final = 8 << 20  # bytes of a text that is read
 _MOST: Final = 1 << 16  # bytes that are looked at to tell text from data
 _SEARCHED: Final = 64 << 20  # bytes of data of no known kind that are searched for pickles
 _MOST_TRIED: Final = 10_000
 _HEADER: Final = re.compile(rb"\x80[\x02-\x05]")
+_CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r\f\x1b"))
 _POINTER: Final = b"version https://git-lfs.github.com/spec/"
 
 # Data that no loader of models opens, by its first bytes.
@@ -40,7 +44,7 @@ _OTHER: Final = (
 
 def look(job: Job, source: Readable, member: str, depth: int) -> None:
     """Say what a file is that is of no kind that scanning knows."""
-    from torchkeep.scan.formats import configs
+    from torchkeep.scan.formats import configs, targets
 
     named = is_named_like_model(member or job.report.path)
     head = source.read(0, min(_MOST, source.size))
@@ -50,6 +54,8 @@ def look(job: Job, source: Readable, member: str, depth: int) -> None:
         if suffix(member or job.report.path) in _TEMPLATES and source.size <= _LONGEST:
             text = source.read(0, source.size).decode("utf-8", "replace")
             configs.template(job, text, member)
+        elif suffix(member or job.report.path) in _YAML and source.size <= _LONGEST:
+            targets.check_text(job, source.read(0, source.size).decode("utf-8", "replace"), member)
         if member:
             return  # notes and code within an archive: its own reader knows what they mean
         if named:
@@ -101,22 +107,35 @@ def suffix(path: str) -> str:
 def is_text(head: bytes, size: int) -> bool:
     """Whether a file is text, by its first bytes."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, as Windows writes it
-        return _decodes(head[: len(head) & ~1], "utf-16")
-    if b"\0" in head:
+        return _is_wide(head[: len(head) & ~1])
+    if b"\0" in head or _controls(head) * 50 > len(head):
         return False
     # A letter may be cut in two at the end of what is looked at; and not all text is UTF-8.
-    return _decodes(head[: len(head) - (3 if size > len(head) else 0)], "utf-8") or _is_latin(head)
+    return _decodes(head[: len(head) - (3 if size > len(head) else 0)]) or _is_latin(head)
 
 
-def _decodes(data: bytes, encoding: str) -> bool:
+def _decodes(data: bytes) -> bool:
     try:
-        data.decode(encoding)
+        data.decode("utf-8")
     except UnicodeDecodeError as error:
         return error.start >= len(data) - 4
     return True
 
 
+def _is_wide(head: bytes) -> bool:
+    """Nearly any bytes can be read as UTF-16; only text has no controls in that reading."""
+    text = head.decode("utf-16", "replace")
+    is_cut = text.endswith("\N{REPLACEMENT CHARACTER}")
+    return text.count("\N{REPLACEMENT CHARACTER}") <= is_cut and not _controls(
+        text.encode("latin-1", "ignore")
+    )
+
+
 def _is_latin(head: bytes) -> bool:
-    controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
     high = sum(byte > 126 for byte in head)
-    return controls == 0 and high * 3 < len(head)
+    return _controls(head) == 0 and high * 3 < len(head)
+
+
+def _controls(head: bytes) -> int:
+    """Bytes that no text needs; messages of protocol buffers are full of them."""
+    return len(head) - len(head.translate(None, _CONTROLS))

@@ -25,6 +25,7 @@ _DATA: Final = re.compile(r"([^/]*/)(?:data|constants)\.pkl", re.IGNORECASE)
 _KEY: Final = re.compile(r"\w{1,64}", re.ASCII)
 _SHARED: Final = re.compile(r"(?:data|constants|bytecode)/\w{1,64}", re.ASCII)
 _STORAGES: Final = ("data/", "constants/", "bytecode/")
+_SHAPES: Final = "traced_inputs/"  # torch.jit.trace keeps the shapes of its inputs, and no data
 
 # Small records beside the pickles, and what torch reads them as.
 _RECORDS: Final = {
@@ -179,8 +180,9 @@ def _check_storages(saved: _Saved, record: str, storages: Iterable[Storage]) -> 
             continue
         if _KEY.fullmatch(key) or _SHARED.fullmatch(key):
             saved.referenced.add(fold(path))
+        sizes = {storage.size, 0} if folder == _SHAPES else {storage.size}
         for reading in found:
-            if reading.size != storage.size:
+            if reading.size not in sizes:
                 saved.job.issue(
                     40,
                     Verdict.MALFORMED,

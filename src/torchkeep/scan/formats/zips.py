@@ -23,10 +23,6 @@ from torchkeep.scan.zip import Archive, Member
 _PICKLES: Final = frozenset({".pkl", ".pickle", ".p", ".pk", ".dill", ".joblib"})
 _PACKAGE: Final = re.compile(r"[^/]*/\.data/(extern_modules|python_version)|mar-inf/manifest\.json")
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
-_NATIVE: Final = (
-    b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe",
-    b"\x50\xed\x55\xba",  # kernels of CUDA
-)  # fmt: skip
 _MOST_RATIO: Final = 200
 _MOST_PROBLEMS: Final = 50  # that are told of one archive
 _MOST_OVERLAP: Final = 3  # how often a byte may be scanned, over all members
@@ -75,13 +71,6 @@ def into(
         job.issue(30, Verdict.MALFORMED, text, member=name, about="")
 
     with archives.opened(source, found, complain) as content:
-        head = content.read(0, min(4, content.size))
-        if head.startswith(_NATIVE) and content.size > 64:
-            job.issue(46, Verdict.NEEDS_REVIEW, "native-code", member=name)
-            other = trial(job)
-            dispatch.look(other, content, name, depth + 1)
-            keep(job, other)
-            return
         seen = dispatch.look(job, content, name, depth + 1)
         if (
             (pickle or texts.suffix(found.name) in _PICKLES)
@@ -173,6 +162,7 @@ def trial(job: Job) -> Job:
 def keep(job: Job, other: Job) -> None:
     """Take over from a trial what no chance can have put there."""
     job.unpacked = other.unpacked
+    job.report.allowed |= other.report.allowed
     for issue in other.report.issues:
         if issue.severity in (Verdict.DANGEROUS, Verdict.NEEDS_REVIEW):
             _again(job, issue)

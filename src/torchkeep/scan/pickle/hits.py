@@ -12,6 +12,7 @@ class What(StrEnum):
     GLOBAL = "global"  # a name that the policy does not know
     DOTTED = "dotted"  # a name that walks from attribute to attribute
     CALL = "call"  # a call that the policy does not allow
+    KEPT = "kept"  # a function that is kept to be called later
     STATE = "state"  # state set on something that should take none
     FILL = "fill"  # items put into something that should hold none
     EXTENSION = "extension"  # a name hidden in the extension registry

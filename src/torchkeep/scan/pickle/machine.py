@@ -17,6 +17,8 @@ from typing import Any, Final, NoReturn
 
 from torchkeep.core.source import Readable
 from torchkeep.scan.pickle import opcodes
+from torchkeep.scan.pickle.forged import CALLED, is_forged
+from torchkeep.scan.pickle.held import functions
 from torchkeep.scan.pickle.hits import Hit, What
 from torchkeep.scan.pickle.policy import Container, Grant, Policy, Use
 from torchkeep.scan.pickle.stream import Broken, Stream
@@ -39,6 +41,7 @@ class Outcome:
 
     Attributes:
         value: What it would build; None where it is broken.
+        start: Offset of its first byte.
         end: Offset after its last byte.
         hits: What the policy does not allow, in order; one for each name and kind.
         broken: Why no unpickler would read it to its end; empty where one would.
@@ -48,6 +51,7 @@ class Outcome:
     """
 
     value: Any = None
+    start: int = 0
     end: int = 0
     hits: list[Hit] = field(default_factory=list)
     broken: str = ""
@@ -81,7 +85,7 @@ class Machine(Stream):
     ) -> None:
         super().__init__(source, start, end)
         self.policy = policy
-        self.outcome = Outcome(end=start)
+        self.outcome = Outcome(start=start, end=start)
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -90,12 +94,15 @@ class Machine(Stream):
         self._opcode = 0
         self._persistent = persistent
         self._after_build = after_build
+        self._merged: list[Any] = []  # state that an object was given before its last one
         self._seen: set[tuple[What, str]] = set()
+        self._arrays: list[Made] = []  # what may be an array of numpy
 
     def run(self) -> Outcome:
         """Follow the stream to its end, or to where an unpickler would give up."""
         try:
             self.outcome.value = self._loop()
+            self._check_held()
             self._measure()
             self.leave_frame()
             self.is_odd |= self.offset < self.frame_end
@@ -177,6 +184,13 @@ class Machine(Stream):
         self.pos = pos
         raise Broken("it takes more than any model needs")
 
+    def _check_held(self) -> None:
+        for function in functions((self.outcome.value, self._merged)):
+            self.hit(What.KEPT, repr(function))
+        for array in self._arrays:  # by now their types have all the state that they get
+            if is_forged(array):
+                self.hit(What.STATE, named(array))
+
     def _measure(self) -> None:
         """Printing, comparing or copying what is nested or shared too much takes a process down."""
         if is_tree(self.outcome.value, _MOST_DEPTH):
@@ -224,25 +238,29 @@ class Machine(Stream):
 
     def call(self, maker: Any, args: Any) -> Made:
         """What calling ``maker`` would return."""
-        grant = grant_of(maker)
         if not isinstance(maker, Global) or not isinstance(args, tuple):
             self.hit(What.CALL, named(maker))
-        elif grant is not None:  # else the name itself is a hit
-            if grant.use is Use.VALUE or (grant.check and not grant.check(args)):
+        elif (grant := maker.grant) is not None:  # else the name itself is a hit
+            if grant.use in (Use.VALUE, Use.HELD) or (grant.check and not grant.check(args)):
                 self.hit(What.CALL, repr(maker))
             elif grant.use is Use.NEW:  # copyreg makes an instance of its first argument
                 return self.new(args[0], args[1:])
             elif grant.use is Use.UNPICKLE:
                 self.outcome.nested.append(args[0])
-        return Made(maker, args, self.at)
+        made = Made(maker, args, self.at)
+        if isinstance(maker, Global) and maker.name in CALLED:
+            self._arrays.append(made)
+        return made
 
     def new(self, maker: Any, args: Any, kwargs: Any = None) -> Made:
         """What instantiating ``maker`` would return."""
         grant = grant_of(maker)
         if not isinstance(maker, Global) or not isinstance(args, tuple):
             self.hit(What.CALL, named(maker))
-        elif grant and (grant.use is not Use.CLASS or (grant.check and not grant.check(args))):
-            self.hit(What.CALL, repr(maker))
+        elif grant is not None:
+            given = args if kwargs is None else (*args, kwargs)
+            if grant.use is not Use.CLASS or (grant.check and not grant.check(given)):
+                self.hit(What.CALL, repr(maker))
         return Made(maker, args, self.at, kwargs)
 
     def build(self, target: Any, state: Any) -> None:
@@ -251,9 +269,13 @@ class Machine(Stream):
             self.hit(What.STATE, named(target))
             return
         grant = grant_of(target.maker)
-        if grant is not None and not grant.state:
+        if grant and not (grant.state and (grant.sets is None or grant.sets(state))):
             self.hit(What.STATE, named(target))
+        if target.state is not None:
+            self._merged.append(target.state)
         target.state = state
+        if type(state) is tuple:
+            self._arrays.append(target)
         if self._after_build is not None:
             self._after_build(self, target)
 
@@ -305,7 +327,12 @@ def named(value: Any) -> str:
     if isinstance(value, Global):
         return repr(value)
     if isinstance(value, Made):
-        return f"what {named(value.maker)} returns"
+        calls = 0  # a hostile file chains more of them than Python can follow by recursion
+        while isinstance(value, Made):
+            value, calls = value.maker, calls + 1
+        return f"what {named(value)} returns" + (
+            f", called {calls} times over" if calls > 1 else ""
+        )
     if isinstance(value, Unknown):
         return value.what
     if isinstance(value, Dict):

@@ -100,3 +100,16 @@ REBUILD: Final[Names] = {
     "numpy.core.numeric": frozenset({"_frombuffer"}),
     "numpy._core.numeric": frozenset({"_frombuffer"}),
 }
+
+PACKED: Final = frozenset(
+    f"__torch__.torch.classes.{name}"
+    for name in (
+        "quantized.LinearPackedParamsBase",
+        "quantized.Conv2dPackedParamsBase",
+        "quantized.Conv3dPackedParamsBase",
+        "quantized.EmbeddingPackedParamsBase",
+        "rnn.CellParamsBase",
+        "sparse.LinearPackedParamsBase",
+    )
+)
+"""Native classes of torch that hold weights and nothing else."""

@@ -40,23 +40,23 @@ def is_tree(value: Any, depth: int) -> bool:
     for _ in range(depth):
         # Empty tuples are all the same one, and weigh nothing.
         level = [part for node in level for part in _parts(node) if type(part) in _HOLDERS and part]
-        ids = {id(part) for part in level}
         if not level:
             return True
-        if len(ids) < len(level) or not seen.isdisjoint(ids):
+        known = len(seen)
+        seen.update(map(id, level))
+        if len(seen) < known + len(level):
             return False
-        seen |= ids
     return False
 
 
 def _parts(node: Any) -> list[Any] | tuple[Any, ...]:
     if isinstance(node, (tuple, list)):
         return node
-    if isinstance(node, Dict):
-        return [part for pair in node.pairs for part in pair]
     if isinstance(node, Made):
         held = [node.args, node.state, *node.items]
         return [*held, *(part for pair in node.pairs for part in pair)] if node.pairs else held
+    if isinstance(node, Dict):
+        return [part for pair in node.pairs for part in pair]
     return ()
 
 
