@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from dataclasses import replace
@@ -127,6 +128,18 @@ def test_a_forged_chunk_with_the_old_tag_is_refused(tmp_path, name):
     at = reader.blocks(good)[0]["immutable"]
     behind = replace(forge, stored=stored).build()
     assert verdicts(tmp_path, behind[:at] + good[at:], keys)[2] is False
+
+
+def test_every_floor_of_the_digest_tree_counts(tmp_path):
+    """A segment and its digest, changed together; the page over them is the old one."""
+    forge, keys = held("signed")
+    data = bytearray((FOLDER / "signed.tks").read_bytes())
+    start, size = len(forge.start), sum(len(chunk) for part in forge.sections() for chunk in part)
+    length = int.from_bytes(data[start + size : start + size + 4], "little")
+    data[start] ^= 1
+    leaf = hashlib.sha256(b"\0" + data[start : start + length]).digest()
+    data[start + size + 4 : start + size + 36] = leaf
+    assert verdicts(tmp_path, bytes(data), keys) == NOWHERE
 
 
 def test_signatures_that_are_stripped_or_replaced_leave_no_keys(tmp_path):
