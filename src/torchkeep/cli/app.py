@@ -30,6 +30,12 @@ SECTIONS: Final = {
     },
     "Keys and sealed files": {
         "key": ("key", "Make, list and show keys."),
+        "seal": ("sealed", "Encrypt a model, a file or a folder, and sign it."),
+        "open": ("sealed", "Decrypt a sealed file."),
+        "verify": ("sealed", "Say whether a sealed file is whole, signed and trusted."),
+        "inspect": ("sealed", "Show what a sealed file says of itself."),
+        "rewrap": ("sealed", "Seal a file for other recipients, in kilobytes."),
+        "rekey": ("sealed", "Seal a file anew under a fresh key."),
     },
     "This program": {
         "completion": ("shell", "Print the completion script of a shell."),

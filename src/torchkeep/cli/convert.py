@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 import click
 
 from torchkeep.cli import options, output
-from torchkeep.core import files
+from torchkeep.cli.kept import Shelf
 from torchkeep.core.errors import UsageError
-from torchkeep.core.evidence import SUFFIX
 from torchkeep.core.messages import message
-from torchkeep.core.project import FILE, Project
 from torchkeep.core.text import visible
 from torchkeep.scan import MODEL_SUFFIXES, Conversion, Verdict
 from torchkeep.scan import convert as run
@@ -56,12 +53,10 @@ def convert(
     refused, 3 could not be scanned.
     """
     path = target or _beside(source)
-    project = None if no_statement else _project(path)
-    if not (no_statement or project or force or os.path.lexists(path)):
-        _require_free(_statement(path))
+    shelf = None if no_statement else Shelf(path, force=force)
     with output.working():
         done = run(source, path, key=key, salvage=salvage, overwrite=force)
-        kept = None if no_statement else _keep(done, project, path)
+        kept = shelf.keep(done.statement()) if shelf else None
     if as_json:
         output.document(done.to_json() | {"statement": str(kept) if kept else None})
         return
@@ -82,34 +77,6 @@ def _beside(source: str) -> Path:
         )
     is_known = path.suffix.lower() in MODEL_SUFFIXES
     return path.with_name(f"{path.stem if is_known else path.name}.safetensors")
-
-
-def _project(target: Path) -> Project | None:
-    """The project that a file lies in."""
-    for folder in Path(os.path.realpath(target)).parents:
-        if os.path.lexists(folder / FILE):
-            return Project.open(folder)
-    return None
-
-
-def _statement(target: Path) -> Path:
-    return target.with_name(target.name + SUFFIX)
-
-
-def _require_free(path: Path) -> None:
-    if os.path.lexists(path):
-        raise UsageError(
-            f"{visible(str(path))} exists already", next="move it away, or add --force"
-        )
-
-
-def _keep(done: Conversion, project: Project | None, target: Path) -> Path:
-    statement = done.statement()
-    if project is not None:
-        return project.keep(statement)
-    path = _statement(target)
-    files.write(path, statement.envelope().to_bytes())
-    return path
 
 
 def _show(done: Conversion, language: str) -> None:

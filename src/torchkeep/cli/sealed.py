@@ -125,7 +125,7 @@ def seal(
         output.note(message("vault.cli.kept", path=kept).text(language))
 
 
-@click.command(name="open")
+@click.command()
 @_file
 @_target("The file or folder to write.  [default: the name without .tks]")
 @keyring.identity
@@ -142,7 +142,7 @@ def seal(
 @keyring.passphrase_file
 @options.as_json
 @options.language
-def open_(
+def open(  # noqa: A001 - the command is called so
     location: str,
     target: Path | None,
     identity: tuple[str, ...],
