@@ -231,9 +231,14 @@ def test_headers_without_end_are_refused(monkeypatch):
         opened(header.encode(many, bytes(16)))
     assert header.read(BytesSource(header.encode(many[1:], bytes(16))).file())
     monkeypatch.setattr(header, "MOST_BYTES", 1000)
-    for data in (b"-> x\n" + b"A" * 64 + b"\n" + (b"A" * 64 + b"\n") * 20, b"-> " + b"x" * 2000):
-        with pytest.raises(Damaged, match="its header"):
-            opened(header.INTRO + data)
+    for data in (header.encode(many[:50], bytes(16)), header.INTRO + b"-> " + b"x" * 2000):
+        with pytest.raises(Damaged, match="its header is (too large|not well-formed)"):
+            opened(data)
+
+
+def test_a_header_has_a_recipient():
+    with pytest.raises(Damaged, match="not well-formed"):
+        opened(header.encode([], bytes(16)) + bytes(48))
 
 
 @pytest.mark.parametrize("armored", [False, True])
