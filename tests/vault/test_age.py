@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import tracemalloc
 from pathlib import Path
 
@@ -185,6 +186,36 @@ def test_an_empty_last_chunk_behind_a_full_one_is_refused():
         list(payload.decrypted(BytesSource(full + empty).file(), key, nonce))
 
 
+def wrapped(data: bytes, *lengths: int) -> bytes:
+    """Armor with lines for so many bytes each, and one for the rest."""
+    lines, at = [], 0
+    for length in (*lengths, len(data)):
+        lines.append(base64.b64encode(data[at : at + length]))
+        at += length
+    text = b"\n".join(lines)
+    return b"-----BEGIN AGE ENCRYPTED FILE-----\n" + text + b"\n-----END AGE ENCRYPTED FILE-----\n"
+
+
+def test_armor_has_one_spelling():
+    data = sealed(content(70))
+    text = sealed(content(70), armored=True)
+    even = [48] * ((len(data) - 1) // 48)
+    assert opened(wrapped(data, *even)) == opened(text.replace(b"\n", b"\r\n")) == content(70)
+    for changed in (
+        wrapped(data, 45, *even[1:]),  # a short line is the last one
+        wrapped(data, 47, *even[1:]),  # and so is one with padding
+        wrapped(data, *even[1:]),
+        text.replace(b"\n", b"\r\n", 1),
+        text.replace(b"\n", b"\r\n").replace(b"\r\n", b"\n", 2),
+        text.replace(b"FILE-----\n", b"FILE----- \n", 1),
+        text.replace(b"FILE-----\n", b"FILE-----x\n"),
+        b" " * 2000 + text,
+        text + b" " * 2000,
+    ):
+        with pytest.raises((Damaged, Foreign)):
+            opened(changed)
+
+
 # Limits.
 
 
@@ -232,7 +263,7 @@ def test_headers_without_end_are_refused(monkeypatch):
     assert header.read(BytesSource(header.encode(many[1:], bytes(16))).file())
     monkeypatch.setattr(header, "MOST_BYTES", 1000)
     for data in (header.encode(many[:50], bytes(16)), header.INTRO + b"-> " + b"x" * 2000):
-        with pytest.raises(Damaged, match="its header is (too large|not well-formed)"):
+        with pytest.raises(Damaged, match=r"its header is (too large|not well-formed)"):
             opened(data)
 
 
