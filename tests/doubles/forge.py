@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Any
 
+from doubles.sealed import FOLDER, VECTORS
 from vault import reader
 
 
@@ -176,3 +177,19 @@ class Forge:
         page = struct.pack("<Q", sum(cuts)) + hashlib.sha256(b"\1" + entries).digest()
         root = hashlib.sha256(b"\2" + struct.pack("<Q", len(cuts)) + page).digest()
         return entries, page, root
+
+
+def held(name: str) -> tuple[Forge, list[tuple[str, bytes]]]:
+    """A vector in the hands of its first recipient."""
+    kind, secret = VECTORS[name]["identities"][0]
+    key = kind, bytes.fromhex(secret)
+    return Forge.of((FOLDER / f"{name}.tks").read_bytes(), *key), [key]
+
+
+def following(forge: Forge, data: bytes, between: bytes = b"", **wrong) -> bytes:
+    """One more key block behind ``data`` and ``between``."""
+    first = reader.blocks(data)[0]
+    said = {"generation": 2, "end": first["immutable"], "manifest": first["manifest"]}
+    before = data[first["immutable"] :] + between
+    block = forge.block(**(said | {"at": len(data + between), "before": before} | wrong))
+    return data + between + block

@@ -19,6 +19,15 @@ from torchkeep.vault.recipients import Passphrase, SecretKey
 PREFIXES = {"x25519": "AGE-SECRET-KEY-", "xwing": "AGE-SECRET-KEY-PQ-"}
 __all__ = ["Damaged", "Facts", "NoIdentity"]
 LEVELS = ("public", "tags", "full")
+FOLDER = Path(__file__).parents[1] / "vault" / "vectors"
+VECTORS = json.loads((FOLDER / "vectors.json").read_text("utf-8"))
+
+# Who takes a file, by level.
+NOWHERE = (False, False, False)
+ONLY_TAGS = (False, True, False)
+BUT_PUBLIC = (True, False, False)
+EVERYWHERE = (True, True, True)
+
 MOMENT = 1_800_000_000
 """When the second reader opens a file, in seconds since 1970."""
 
@@ -90,6 +99,11 @@ def both(path: Path, data: bytes, identities, level: str) -> Facts | None:
         two = None
     assert one == two, f"{level}: the product says {one}, the second reader {two}"
     return one
+
+
+def verdicts(tmp_path: Path, data: bytes, keys) -> tuple[bool, ...]:
+    """Whether both readers take it, by level."""
+    return tuple(both(tmp_path / "x.tks", data, keys, level) is not None for level in LEVELS)
 
 
 def _part(sealed, layout):

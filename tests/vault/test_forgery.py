@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from doubles.forge import Forge, canonical
-from doubles.sealed import LEVELS, both, by_product, by_second, identity
+from doubles.forge import Forge, canonical, following, held
+from doubles.sealed import (
+    BUT_PUBLIC,
+    EVERYWHERE,
+    FOLDER,
+    LEVELS,
+    NOWHERE,
+    ONLY_TAGS,
+    by_product,
+    by_second,
+    identity,
+    verdicts,
+)
 from vault import reader
 
 from torchkeep.core.errors import TorchkeepError
@@ -21,27 +30,6 @@ from torchkeep.vault.reading import Level
 from torchkeep.vault.recipients import Passphrase, PublicKey, SecretKey
 from torchkeep.vault.signing import PUBLIC, Signer
 from torchkeep.vault.trust import Entry, Trust
-
-FOLDER = Path(__file__).with_name("vectors")
-VECTORS = json.loads((FOLDER / "vectors.json").read_text("utf-8"))
-
-
-def held(name: str) -> tuple[Forge, list[tuple[str, bytes]]]:
-    """A vector in the hands of its first recipient."""
-    kind, secret = VECTORS[name]["identities"][0]
-    key = kind, bytes.fromhex(secret)
-    return Forge.of((FOLDER / f"{name}.tks").read_bytes(), *key), [key]
-
-
-def verdicts(tmp_path: Path, data: bytes, keys) -> tuple[bool, ...]:
-    """Whether both readers take it, by level."""
-    return tuple(both(tmp_path / "x.tks", data, keys, level) is not None for level in LEVELS)
-
-
-NOWHERE = (False, False, False)
-ONLY_TAGS = (False, True, False)
-BUT_PUBLIC = (True, False, False)
-EVERYWHERE = (True, True, True)
 
 
 @pytest.mark.parametrize("name", ["file", "records", "folder", "chunks", "tensors-chacha20"])
@@ -296,15 +284,6 @@ def test_a_passphrase_that_is_not_alone_is_refused(tmp_path, monkeypatch):
         forge, keys = held(name)
         more = replace(forge, stanzas=(*forge.stanzas, ("argon2id", bytes(76))))
         assert verdicts(tmp_path, more.build(), keys) == NOWHERE
-
-
-def following(forge: Forge, data: bytes, between: bytes = b"", **wrong) -> bytes:
-    """One more key block behind ``data`` and ``between``."""
-    first = reader.blocks(data)[0]
-    said = {"generation": 2, "end": first["immutable"], "manifest": first["manifest"]}
-    before = data[first["immutable"] :] + between
-    block = forge.block(**(said | {"at": len(data + between), "before": before} | wrong))
-    return data + between + block
 
 
 def test_a_key_block_that_follows_is_taken(tmp_path):

@@ -6,20 +6,17 @@ policy, and for whoever has an identity the same recipients.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from pathlib import Path
 
 import pytest
 from doubles.damage import Container
-from doubles.sealed import LEVELS, Facts, both, outside
+from doubles.sealed import FOLDER, LEVELS, VECTORS, Facts, both, outside
 
 SOAK = bool(os.environ.get("TORCHKEEP_SOAK"))
 SHARE = 60
 FLIPS = 1_200
-FOLDER = Path(__file__).with_name("vectors")
-VECTORS = json.loads((FOLDER / "vectors.json").read_text("utf-8"))
 KINDS = ("policy", "rewrapped", "tensors-chacha20", "folder", "passphrase", "mixed", "quantum")
 
 

@@ -8,17 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from doubles.forge import Forge, canonical
-from doubles.sealed import both, by_product, identity
-from vault.test_forgery import (
-    BUT_PUBLIC,
-    EVERYWHERE,
-    FOLDER,
-    NOWHERE,
-    following,
-    held,
-    verdicts,
-)
+from doubles.forge import Forge, canonical, following, held
+from doubles.sealed import BUT_PUBLIC, EVERYWHERE, NOWHERE, both, identity, verdicts
 
 from torchkeep.core.errors import TorchkeepError
 from torchkeep.vault import opening
@@ -256,10 +247,3 @@ def several(forge: Forge) -> bytes:
 
 def last() -> tuple[list, bytes]:
     return ["file", "last"], b""
-
-
-def test_the_vectors_are_what_these_tests_start_from(tmp_path):
-    good = (FOLDER / "file.tks").read_bytes()
-    path = tmp_path / "x.tks"
-    path.write_bytes(good)
-    assert by_product(path, held("file")[1], "full").content[0][3] == [b"hello"]

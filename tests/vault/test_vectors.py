@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from pathlib import Path
 
 import pytest
 from doubles import sealed
-from doubles.sealed import LEVELS, Facts, by_product, by_second
+from doubles.sealed import FOLDER, LEVELS, VECTORS, Facts, by_product, by_second
 from vault import reader
 
-FOLDER = Path(__file__).with_name("vectors")
-VECTORS = json.loads((FOLDER / "vectors.json").read_text("utf-8"))
 HALF_A_MEGABYTE = 1 << 19
 
 
