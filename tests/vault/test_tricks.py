@@ -220,7 +220,6 @@ def generation_left_out(forge: Forge) -> bytes:
     "make",
     [merged, hollow, another_length, bytes_between_blocks, generation_left_out],
 )  # fmt: skip
-@pytest.mark.xfail(reason="the product is more lenient than docs/sealed-format.md", strict=True)
 def test_forms_that_are_not_in_the_specification_are_refused(tmp_path, make):
     forge, keys = held("file")
     assert both(tmp_path / "x.tks", make(forge), keys, "full") is None

@@ -22,6 +22,7 @@ MOST_STANZAS: Final = 4096
 MOST_BYTES: Final = 64 << 20
 """Bytes of all blocks together."""
 
+_LENGTHS: Final = {"x25519": 80, "xwing": 1168, "argon2id": 76}  # of a stanza's body
 _FIXED: Final = len(_START) + 4 * 8 + LENGTH + 4
 SMALLEST: Final = _FIXED + LENGTH + FOOTER
 """Bytes of a block without a stanza."""
@@ -133,6 +134,8 @@ def decode(data: bytes, offset: int) -> tuple[Block, bytes, bytes]:
     previous, number = body[at : at + LENGTH], int.from_bytes(body[at + LENGTH : _FIXED], "little")
     stanzas = tuple(_stanzas(body[_FIXED:], number))
     block = Block(generation, immutable, manifest, own, previous, stanzas)
+    if any(len(stanza.body) != _LENGTHS.get(stanza.type, len(stanza.body)) for stanza in stanzas):
+        raise ValueError("a recipient in its key block has an impossible length")
     if len(stanzas) > 1 and any(stanza.type == "argon2id" for stanza in stanzas):
         raise ValueError("its key block has a passphrase that does not stand alone")
     if block.offset != offset or not block.manifest < block.immutable <= offset:
@@ -140,6 +143,23 @@ def decode(data: bytes, offset: int) -> tuple[Block, bytes, bytes]:
     if (block.generation == 1) != (offset == block.immutable) or not block.generation:
         raise ValueError("its key block has an impossible generation")
     return block, body, code
+
+
+def check_earlier(before: bytes, block: Block) -> None:
+    """See that the blocks before ``block`` follow each other from the first generation on.
+
+    Raises:
+        ValueError: They do not.
+    """
+    end, generation = len(before), block.generation
+    while end:
+        generation -= 1
+        start = end - FOOTER - length(before[max(0, end - FOOTER) : end])
+        earlier, _, _ = decode(before[max(0, start) : end - FOOTER], block.immutable + start)
+        said = (earlier.generation, earlier.immutable, earlier.manifest)
+        if said != (generation, block.immutable, block.manifest):
+            raise ValueError("its key blocks do not follow each other")
+        end = start
 
 
 def _encode(stanza: Stanza) -> bytes:

@@ -85,7 +85,8 @@ class Frame:
                 self.places.entries,
                 said.segments,
                 said.root,
-                said.data + said.index,
+                (said.data, said.data + said.index),
+                self.chunk,
             )
         except ValueError as error:
             raise Damaged(self.name, str(error)) from error
@@ -132,6 +133,7 @@ def _read(source: Source, near: Suffix, head: Header, raw: bytes, found: Suite) 
     before = near.read(block.immutable, offset - block.immutable)
     if hashlib.sha256(before).digest() != block.previous:
         raise ValueError("an earlier key block is not what it was")
+    blocks.check_earlier(before, block)
     section, closing, signatures = _closing(near, block)
     said = manifest.decode(section[4:])
     places = Places.of(len(raw), said)

@@ -224,8 +224,8 @@ def cost(stanza: Stanza) -> tuple[int, int, int]:
 
 
 def is_bearable(memory: int, passes: int, lanes: int) -> bool:
-    """Whether a cost is one that a reader should pay: 2 GiB, 16 passes and 16 lanes at most."""
-    return 1 <= lanes <= 16 and 1 <= passes <= 16 and 8 * lanes <= memory <= 2 << 20
+    """Whether a cost is one that a reader should pay: 1 GiB, 8 passes and 16 lanes at most."""
+    return 1 <= lanes <= 16 and 1 <= passes <= 8 and 8 * lanes <= memory <= 1 << 20
 
 
 def check(recipients: Sequence[Strength], *, mixed: bool = False) -> None:

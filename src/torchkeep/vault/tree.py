@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from torchkeep.core.source import Readable
-from torchkeep.vault.suite import Suite
+from torchkeep.vault.suite import TAG, Suite
 
 PAGE: Final = 1024
 """Segments in a page."""
@@ -80,7 +80,8 @@ class Tree:
         entries: Where the entries start.
         count: How many segments there are.
         expected: The root.
-        size: Bytes of data and index.
+        sections: Bytes of the data, and of data and index.
+        chunk: Bytes of a chunk.
 
     Raises:
         ValueError: The list of pages is not that of the root; from the methods: a page is not that
@@ -88,9 +89,17 @@ class Tree:
     """
 
     def __init__(
-        self, suite: Suite, source: Readable, entries: int, count: int, expected: bytes, size: int
+        self,
+        suite: Suite,
+        source: Readable,
+        entries: int,
+        count: int,
+        expected: bytes,
+        sections: tuple[int, int],
+        chunk: int,
     ) -> None:
         self._suite, self._source, self._entries, self._count = suite, source, entries, count
+        self._sections, self._chunk = sections, chunk
         before, length = sizes(count)
         listed = source.read(entries + before, length)
         if root(suite, count, listed) != expected:
@@ -99,7 +108,7 @@ class Tree:
         self._digests = [one[8:] for one in cut]
         lengths = (int.from_bytes(one[:8], "little") for one in cut)
         self._starts = list(accumulate(lengths, initial=0))
-        if self._starts[-1] != size:
+        if self._starts[-1] != sections[1]:
             raise ValueError("its digests are not over all of its data")
         self._read: dict[int, list[Segment]] = {}
 
@@ -126,10 +135,21 @@ class Tree:
         offset = self._starts[number]
         for place in range(0, len(data), _ENTRY):
             length = int.from_bytes(data[place : place + 4], "little")
+            self._require_whole(offset, offset + length)
             yield Segment(offset, length, data[place + 4 : place + _ENTRY])
             offset += length
         if offset != self._starts[number + 1]:
             raise ValueError("its digests contradict each other")
+
+
+    def _require_whole(self, start: int, end: int) -> None:
+        """See that a segment ends where one must: soon enough, and not before its section does."""
+        data = self._sections[0]
+        is_last = end in self._sections
+        if not TAG <= end - start <= 2 * self._chunk + TAG or start < data < end:
+            raise ValueError("a segment has an impossible length")
+        if end - start < self._chunk and not is_last:
+            raise ValueError("a segment has an impossible length")
 
 
 def _listed(suite: Suite, page: memoryview) -> bytes:
