@@ -235,6 +235,9 @@ def test_a_key_that_others_can_reach_is_refused_and_left_as_it_is(here, bits, wo
     (here / "key").chmod(bits)
     with pytest.raises(Refused, match="others") as caught:
         keys.identity("key", never)
+    (here / "key.pub").unlink()
+    with pytest.raises(Refused, match="others"):
+        keys.public("key", never)
     assert caught.value.next.startswith("run: chmod ")
     assert mode(here / "key") == bits
     os.system(caught.value.next.removeprefix("run: "))  # as a user would paste it
@@ -292,6 +295,16 @@ def test_a_key_of_another_kind_is_named(here):
         with pytest.raises(UsageError, match=said) as caught:
             call()
         assert flag in caught.value.next
+
+
+def test_a_file_with_two_signing_keys_is_refused(here):
+    """Nobody guesses which of them was meant."""
+    for name in ("one", "two"):
+        keys.new_signer(here / name, passphrase=None)
+    with (here / "one").open("a") as file:
+        file.write((here / "two").read_text())
+    with pytest.raises(Foreign, match="holds 2 keys, expected one"):
+        keys.signer("one", never)
 
 
 def test_an_identity_that_is_sealed_is_no_secret(here):
@@ -372,7 +385,8 @@ def test_line_ends_are_no_part_of_a_passphrase(here):
 
 
 def test_a_key_in_place_of_a_name_is_not_repeated():
-    for text in (SecretKey.generate()[1], SecretKey.generate()[1].lower()):
+    made = [SecretKey.generate(post_quantum=kind)[1] for kind in (True, False)]
+    for text in (*made, *map(str.lower, made)):
         for call in (home.find, PublicKey, lambda text: keys.identity(text, never)):
             with pytest.raises(UsageError) as caught:
                 call(text)

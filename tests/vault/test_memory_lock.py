@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import resource
 import subprocess
 import sys
 from contextlib import suppress
@@ -10,6 +11,7 @@ from contextlib import suppress
 import pytest
 from makers.shell import environment
 
+from torchkeep.core.errors import Internal
 from torchkeep.vault import memory_lock
 from torchkeep.vault.memory_lock import Buffer
 
@@ -57,6 +59,7 @@ def kib():
 with Buffer(size) as buffer:
     buffer.view[:2] = b"ok"
     print(buffer.is_locked, kib(), str(buffer.view[:2], "ascii"))
+    kept = memoryview(buffer._map)
 print(kib())
 """
 
@@ -90,6 +93,24 @@ def test_a_process_forbids_core_dumps():
         "print(*look())\n"
     )
     assert run(code) == ["1", "0", "0"]
+
+
+@pytest.mark.parametrize("answer", [0, -1])
+def test_a_process_that_may_not_forbid_them_is_told(monkeypatch, answer):
+    asked = []
+
+    class Library:
+        def __init__(self, *_, **__):
+            self.prctl = lambda *numbers: asked.append(numbers) or answer
+
+    monkeypatch.setattr(memory_lock.ctypes, "CDLL", Library)
+    monkeypatch.setattr(resource, "setrlimit", lambda *limit: asked.append(limit))
+    if answer:
+        with pytest.raises(Internal, match="forbid core dumps"):
+            memory_lock.forbid_dumps()
+    else:
+        memory_lock.forbid_dumps()
+    assert asked == [(resource.RLIMIT_CORE, (0, 0)), (4, 0, 0, 0, 0)]
 
 
 def test_a_system_without_those_calls_does_without(monkeypatch):
