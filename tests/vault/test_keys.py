@@ -413,6 +413,13 @@ def test_the_public_part_is_unlocked_where_it_is_missing(here):
             keys.public(name, lambda name: b"wrong")
 
 
+def test_a_secret_in_the_clear_has_no_public_part(here):
+    (here / "key").write_text(bech32.encode("TORCHKEEP-SECRET-", bytes(32)))
+    (here / "key").chmod(0o600)
+    with pytest.raises(UsageError, match="has no public part"):
+        keys.public("key", never)
+
+
 def test_a_public_file_can_be_named(here):
     public = keys.new_signer(here / "key", passphrase=None)
     assert keys.public("key.pub", never) == public

@@ -169,16 +169,17 @@ def public(name: Name, passphrase: Ask) -> str:
     if path.suffix == keyfile.SUFFIX:
         return keyfile.parse_public(path)[1]
     kept = keyfile.read(path)
-    if age.is_age(kept):
-        if (said := keyfile.public(path)) is not None:
-            return said[1]
-        if not age.has_passphrase(kept):
-            raise UsageError(
-                f"{kept.name} is a secret, which has no public part",
-                next="name an identity or a signing key",
-            )
-    home.require_private(path)
-    return "\n".join(map(_public, keyfile.secrets(kept, lambda: _under(path, passphrase))))
+    if age.is_age(kept) and (said := keyfile.public(path)) is not None:
+        return said[1]
+    if not age.is_age(kept) or age.has_passphrase(kept):
+        home.require_private(path)
+        found = keyfile.secrets(kept, lambda: _under(path, passphrase))
+        if all(line.kind is not Kind.SECRET for line in found):
+            return "\n".join(map(_public, found))
+    raise UsageError(
+        f"{kept.name} is a secret, which has no public part",
+        next="name an identity or a signing key",
+    )
 
 
 def passphrase(path: Path) -> bytes:
