@@ -149,7 +149,7 @@ def test_whoever_seals_anew_is_not_the_signer_that_is_trusted(tmp_path, monkeypa
     own = [identity(*keys[0])]
     path.write_bytes((FOLDER / "policy.tks").read_bytes())
     for level in Level:
-        assert opening.verify(path, trust=trusted, identities=own, level=level).is_verified
+        assert opening.verify(path, trust=trusted, identity=own, level=level).is_verified
     anew = forge.resigned(*(Signer.generate()[0] for _ in range(signers)))
     path.write_bytes(anew.wrapped_anew(PublicKey(own[0].public)).build())
     for level in (Level.TAGS, Level.FULL):
@@ -157,7 +157,7 @@ def test_whoever_seals_anew_is_not_the_signer_that_is_trusted(tmp_path, monkeypa
         with pytest.raises(Untrusted):
             opening.open(path, own, trust=trusted, level=level)
     for level in Level:
-        found = opening.verify(path, trust=trusted, identities=own, level=level)
+        found = opening.verify(path, trust=trusted, identity=own, level=level)
         assert (found.code, found.trusted) == ("untrusted", False)
 
 
@@ -169,7 +169,7 @@ def test_the_name_of_a_trusted_signer_is_no_signature(tmp_path, monkeypatch, lev
     trusted = Trust((Entry(public=forge.signatures[4 : 4 + PUBLIC]),))
     path, own = tmp_path / "x.tks", [identity(*keys[0])]
     path.write_bytes(changed(forge).build())
-    found = opening.verify(path, trust=trusted, identities=own, level=level)
+    found = opening.verify(path, trust=trusted, identity=own, level=level)
     assert (found.code, found.trusted, found.signers) == ("damaged", False, ())
     if level is not Level.PUBLIC:
         with pytest.raises(opening.Damaged):

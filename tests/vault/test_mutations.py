@@ -77,7 +77,7 @@ def test_a_number_that_overflows_is_refused_or_harmless(tmp_path, name, level):
 
 def test_a_reader_that_takes_anything_would_be_seen(tmp_path, monkeypatch):
     """The planted fault: a product that does not look at its segments."""
-    monkeypatch.setattr("torchkeep.vault.opening.check_digests", lambda frame: None)
+    monkeypatch.setattr("torchkeep.vault.checking.digests", lambda frame: None)
     rng, subject = random.Random(0), container("folder")
     with pytest.raises(AssertionError, match="the product says"):
         hold(tmp_path, "folder", "public", list(subject.random_flips(rng, 3)))

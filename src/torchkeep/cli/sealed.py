@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import click
 
-from torchkeep.cli import keyring, options, output
+from torchkeep.cli import keyring, naming, options, output
 from torchkeep.cli.kept import Shelf
 from torchkeep.core.errors import UsageError
 from torchkeep.core.messages import message
 from torchkeep.core.text import visible
-from torchkeep.vault import describing, opening, rewrapping, sealing, trust, unsealing
+from torchkeep.vault import describing, opening, rewrapping, sealing, unsealing
 from torchkeep.vault.manifest import Policy
 from torchkeep.vault.reading import Level
 from torchkeep.vault.recipients import Identity, Passphrase, Recipient
-from torchkeep.vault.trust import Trust
 from torchkeep.vault.writing import Identification
-
-_SUFFIX = ".tks"
 
 _VERIFIED = {None: "cli.unjudged", True: "cli.verified"}
 
@@ -94,13 +89,13 @@ def seal(
 
     Safetensors are sealed tensor by tensor, so that each can be read alone. Exit status: 0 sealed.
     """
-    path = target or _beside(location, _SUFFIX)
+    path = target or naming.beside(location, naming.SUFFIX)
     recipients = _recipients(to, passphrase, passphrase_file)
     policy = Policy(
         not_before=_seconds(not_before),
         not_after=_seconds(not_after),
         versions=(lowest, version) if lowest else None,
-        recipients=tuple(sorted({one.id for one in recipients})) if pin else None,
+        recipients=_ids(recipients) if pin else None,
     )
     shelf = None if no_statement else Shelf(path, force=force)
     with output.working():
@@ -109,7 +104,7 @@ def seal(
             path,
             recipients,
             signers=keyring.signers(sign, passphrase_file),
-            of=Identification(model=model or _stem(location), version=version),
+            of=Identification(model=model or naming.stem(location), version=version),
             policy=policy,
             overwrite=force,
             mixed=mixed,
@@ -121,8 +116,7 @@ def seal(
         return
     counts = {"bytes": f"{done.size:,}", "recipients": len(recipients), "signers": len(sign)}
     _say("cli.sealed", language, source=done.source, target=done.target, **counts)
-    if kept is not None:
-        output.note(message("vault.cli.kept", path=kept).text(language))
+    _note(kept, language)
 
 
 @click.command()
@@ -158,11 +152,11 @@ def open(  # noqa: A001 - the command is called so
 
     Exit status: 0 opened, 1 refused, 2 no sealed file.
     """
-    path = target or _unsealed(location)
+    path = target or naming.unsealed(location)
     identities = _identities(identity, passphrase, passphrase_file)
     with (
         output.working(),
-        opening.open(location, identities, trust=_load(trusted), level=Level(level)) as sealed,
+        opening.open(location, identities, trust=trusted, level=Level(level)) as sealed,
     ):
         unsealing.unseal(sealed, path, overwrite=force)
         parts = len(sealed.layouts)
@@ -205,8 +199,8 @@ def verify(
     with output.working():
         found = opening.verify(
             location,
-            trust=_load(trusted),
-            identities=identities,
+            trust=trusted,
+            identity=identities,
             level=Level(level) if level else None,
         )
     if as_json:
@@ -317,7 +311,7 @@ def rekey(
             recipients,
             target=target,
             signers=keyring.signers(sign, passphrase_file),
-            trust=_load(trusted),
+            trust=trusted,
             mixed=mixed,
         )
     if as_json:
@@ -329,6 +323,11 @@ def rekey(
 
 def _say(key: str, language: str, **args: object) -> None:
     click.echo(visible(message(f"vault.{key}", **args).text(language)))
+
+
+def _note(kept: Path | None, language: str) -> None:
+    if kept is not None:
+        output.note(message("vault.cli.kept", path=kept).text(language))
 
 
 def _plain(value: object) -> str:
@@ -349,6 +348,10 @@ def _recipients(
     return list(keyring.recipients(to))
 
 
+def _ids(recipients: Sequence[Recipient]) -> tuple[bytes, ...]:
+    return tuple(sorted({one.id for one in recipients}))
+
+
 def _identities(
     identity: tuple[str, ...], passphrase: bool, passphrase_file: Path | None
 ) -> list[Identity]:
@@ -361,40 +364,5 @@ def _identities(
     return list(keyring.identities(identity, passphrase_file))
 
 
-def _load(path: Path | None) -> Trust | None:
-    return None if path is None else trust.load(path)
-
-
 def _seconds(moment: datetime | None) -> int | None:
     return None if moment is None else int(moment.replace(tzinfo=UTC).timestamp())
-
-
-def _beside(location: str, suffix: str) -> Path:
-    """The name of a file with a suffix behind it; of a URL, in the current folder."""
-    path = Path(_name(location)) if "://" in location else Path(os.path.normpath(location))
-    if not path.name:
-        raise UsageError(
-            f"{visible(location)} has no name to take over", next="name the output with -o"
-        )
-    return path.with_name(path.name + suffix)
-
-
-def _unsealed(location: str) -> Path:
-    path = Path(_name(location)) if "://" in location else Path(location)
-    if path.suffix != _SUFFIX:
-        raise UsageError(
-            f"{visible(location)} does not end in {_SUFFIX}, so the name of the output does not"
-            " follow from it",
-            next="name the output with -o",
-        )
-    return path.with_suffix("")
-
-
-def _stem(location: str) -> str:
-    path = Path(_name(location)) if "://" in location else Path(os.path.realpath(location))
-    return path.stem or "model"
-
-
-def _name(url: str) -> str:
-    name = PurePosixPath(unquote(urlsplit(url).path)).name
-    return name if name.isprintable() else ""

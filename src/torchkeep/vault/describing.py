@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any, Final
 
 from torchkeep.core.finding import encodable
 from torchkeep.vault import opening
+from torchkeep.vault.given import Openers, identities
 from torchkeep.vault.index import Layout, Tensors
 from torchkeep.vault.reading import Level, Sealed
-from torchkeep.vault.recipients import Identity
 
 SCHEMA_VERSION: Final = 1
 
 _MOST_ITEMS: Final = 10_000
 
 
-def describe(
-    location: str | os.PathLike[str], identities: Sequence[Identity] = ()
-) -> dict[str, Any]:
+def describe(location: str | os.PathLike[str], identity: Openers = ()) -> dict[str, Any]:
     """What a sealed file says of itself, as JSON data.
 
     Nothing but its form has been verified, and with an identity what that identity needs.
 
     Args:
         location: A path or a URL.
-        identities: What may open it; without any, names and shapes stay secret.
+        identity: What may open it, as :func:`torchkeep.vault.opening.open` takes it; without any,
+            names and shapes stay secret.
 
     Raises:
         Foreign: It is no sealed file.
         Refused: Its form is damaged, or none of the identities opens it.
     """
+    keys = identities(identity)
     with opening.framed(location) as found:
         header, manifest = found.header, found.manifest
         out: dict[str, Any] = {
@@ -49,8 +48,8 @@ def describe(
             "sealed": manifest.sealed,
             "policy": manifest.policy.to_json(),
         }
-        if identities:
-            sealed = Sealed(found, identities, Level.TAGS)
+        if keys:
+            sealed = Sealed(found, keys, Level.TAGS)
             out |= {
                 "content": sealed.index.content,
                 "metadata": dict(sealed.index.metadata),

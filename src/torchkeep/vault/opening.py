@@ -12,10 +12,11 @@ from typing import Any, Final
 from torchkeep.core import files, source
 from torchkeep.core.errors import Refused
 from torchkeep.core.source import FileSource, Source
-from torchkeep.vault import frame, memory
+from torchkeep.vault import checking, frame, memory
 from torchkeep.vault.errors import Damaged, Withheld
 from torchkeep.vault.frame import Frame
-from torchkeep.vault.reading import Level, Sealed, check_digests, check_signatures
+from torchkeep.vault.given import Openers, Trusted, identities, trusted
+from torchkeep.vault.reading import Level, Sealed
 from torchkeep.vault.recipients import Identity
 from torchkeep.vault.shortened import Shortened
 from torchkeep.vault.trust import Trust
@@ -71,17 +72,19 @@ class Verification:
 
 def open(  # noqa: A001 - vault.open, as gzip.open
     location: Location,
-    identities: Sequence[Identity],
+    identity: Openers,
     *,
-    trust: Trust | None = None,
+    trust: Trusted = None,
     level: Level = Level.FULL,
 ) -> Sealed:
     """Open a sealed file. It never falls back to anything that is not sealed.
 
     Args:
         location: A path or a URL.
-        identities: What may open it; each is tried.
-        trust: Who must have signed it. Without, whoever sealed it is not looked at.
+        identity: What may open it, or the path or name of its key file; several are tried in turn.
+            The passphrase of a key file is read from ``TORCHKEEP_PASSPHRASE_FILE``.
+        trust: Who must have signed it, or the path of a ``.pub`` file or a ``trust.toml``. Without,
+            whoever sealed it is not looked at.
         level: How much is checked of what is read: ``full`` or ``tags``.
 
     Raises:
@@ -90,15 +93,16 @@ def open(  # noqa: A001 - vault.open, as gzip.open
     """
     if level is Level.PUBLIC:
         raise ValueError("without an identity nothing can be opened: use verify()")
+    keys, policy = identities(identity), trusted(trust)
     opened = _source(location)
     try:
         found = frame.read(opened)
-        sealed = Sealed(found, identities, level)
-        if level is Level.FULL or trust is not None:
-            check_signatures(found)
+        sealed = Sealed(found, keys, level)
+        if level is Level.FULL or policy is not None:
+            checking.signatures(found)
         _check_use(found, sealed.identity)
-        if trust is not None:
-            _check_trust(found, trust, remember=True)
+        if policy is not None:
+            _check_trust(found, policy, remember=True)
     except BaseException:
         opened.close()
         raise
@@ -120,8 +124,8 @@ def framed(location: Location) -> Iterator[Frame]:
 def verify(
     location: Location,
     *,
-    trust: Trust | None = None,
-    identities: Sequence[Identity] = (),
+    trust: Trusted = None,
+    identity: Openers = (),
     level: Level | None = None,
     remember: bool = True,
 ) -> Verification:
@@ -129,30 +133,33 @@ def verify(
 
     Args:
         location: A path or a URL.
-        trust: Who must have signed it.
-        identities: What may open it; without any, tags and key blocks cannot be checked.
-        level: What is checked; ``full`` with identities and ``public`` without where None.
+        trust: Who must have signed it, as :func:`open` takes it.
+        identity: What may open it, as :func:`open` takes it; without any, tags and key blocks
+            cannot be checked.
+        level: What is checked; ``full`` with an identity and ``public`` without where None.
         remember: Whether a version that is trusted counts as seen from now on.
 
     Raises:
         Foreign: It is no sealed file, or cannot be read.
     """
-    wanted = level or (Level.FULL if identities else Level.PUBLIC)
+    keys, policy = identities(identity), trusted(trust)
+    wanted = level or (Level.FULL if keys else Level.PUBLIC)
     found: Frame | None = None
     code, reason = "verified", ""
     with _source(location) as opened:
         try:
             found = frame.read(opened)
-            _verify(found, trust, identities, wanted, remember=remember)
+            _verify(found, policy, keys, wanted, remember=remember)
         except Refused as error:
             code, reason = error.code, error.message
+        is_signed = wanted is not Level.TAGS or trust is not None
         signers = tuple(one.signer.hex() for one in found.signatures) if found else ()
         return Verification(
             name=opened.name,
             reason=reason,
             code=code,
             level=wanted,
-            signers=signers if code == "verified" else (),
+            signers=signers if code == "verified" and is_signed else (),
             trusted=None if trust is None else code == "verified",
             model=found.header.model if found else "",
             version=found.header.version if found else None,
@@ -162,18 +169,18 @@ def verify(
 def _verify(
     found: Frame,
     trust: Trust | None,
-    identities: Sequence[Identity],
+    keys: Sequence[Identity],
     level: Level,
     *,
     remember: bool,
 ) -> None:
     if level is not Level.TAGS or trust is not None:
-        check_signatures(found)
+        checking.signatures(found)
     if level is not Level.TAGS:
-        check_digests(found)
+        checking.digests(found)
     identity = None
     if level is not Level.PUBLIC:
-        sealed = Sealed(found, identities, level)
+        sealed = Sealed(found, keys, level)
         sealed.check_all()
         identity = sealed.identity
     _check_use(found, identity)
@@ -218,11 +225,19 @@ def _day(moment: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment))
 
 
+def _joined(location: Location, opened: Source) -> Source:
+    try:
+        return source.Buffered(opened)
+    except BaseException:
+        opened.close()
+        raise
+
+
 def _source(location: Location) -> Source:
     """The file; as it was before an interrupted rewrap, where its end is damaged."""
     opened = source.open(location)
     if not isinstance(opened, FileSource):
-        return source.Buffered(opened)
+        return _joined(location, opened)
     try:
         frame.read(opened)
     except Damaged:

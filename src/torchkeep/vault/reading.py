@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import hmac
 import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import TracebackType
-from typing import Final, Self
-
-from cryptography.exceptions import InvalidTag
+from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 from torchkeep.core import progress
-from torchkeep.vault import index, manifest, tree
+from torchkeep.vault import index
+from torchkeep.vault.decrypting import Decrypter, Piece
 from torchkeep.vault.errors import Damaged, NoIdentity
 from torchkeep.vault.frame import Frame
-from torchkeep.vault.index import Index, Layout
+from torchkeep.vault.index import Index, Layout, Tensors
 from torchkeep.vault.recipients import Identity, unwrap
 from torchkeep.vault.schedule import Schedule, commitment
-from torchkeep.vault.suite import TAG, Cipher
-from torchkeep.vault.tree import Segment
-from torchkeep.vault.writing import nonce
+from torchkeep.vault.suite import TAG
 
-_BATCH: Final = 4 << 20  # bytes that a thread reads at once
+if TYPE_CHECKING:  # whoever wants no tensors needs no torch
+    from torch import Tensor, nn
+
+    from torchkeep.vault.tensors import Slice
+
 _WINDOW: Final = 16 << 20  # bytes that are decrypted at once on the way to somewhere else
 
 
@@ -67,34 +66,6 @@ class Wanted:
         return len(self.into)
 
 
-@dataclass(slots=True)
-class _Piece:
-    """One chunk that is to be read, with its tag."""
-
-    cipher: Cipher
-    nonce: bytes
-    start: int  # in the file
-    end: int
-    into: memoryview
-
-
-@dataclass(slots=True)
-class _Job:
-    """A stretch of the file that one thread reads at once.
-
-    Attributes:
-        start: Its first byte.
-        end: Behind its last one.
-        segments: What its bytes must be; empty where only tags are checked.
-        pieces: What is wanted of it.
-    """
-
-    start: int
-    end: int
-    segments: list[Segment]
-    pieces: list[_Piece]
-
-
 class Sealed:
     """A sealed file that is open.
 
@@ -121,9 +92,7 @@ class Sealed:
             )
         self.file_key, self.identity = found
         self._schedule = _schedule(frame, self.file_key)
-        self._tree = frame.tree() if level is Level.FULL else None
-        self._pool: ThreadPoolExecutor | None = None
-        self._local = threading.local()
+        self._decrypter = Decrypter(frame, hashed=level is Level.FULL)
         self.index = self._index()
         self.layouts = index.layouts(self.index, frame.chunk)
         self._check_layout()
@@ -132,6 +101,45 @@ class Sealed:
     def schedule(self) -> Schedule:
         """The keys of the file."""
         return self._schedule
+
+    def names(self) -> list[str]:
+        """Names of all tensors, in the order of the file."""
+        return [
+            slot.name
+            for layout in self.layouts
+            if isinstance(layout.part, Tensors)
+            for slot in layout.part.slots
+        ]
+
+    def get_tensor(self, name: str) -> Tensor:
+        """One tensor; nothing else is decrypted. See :func:`torchkeep.vault.tensors.get_tensor`."""
+        from torchkeep.vault import tensors
+
+        return tensors.get_tensor(self, name)
+
+    def get_slice(self, name: str) -> Slice:
+        """Rows of a tensor: ``get_slice(name)[:10]``. See :mod:`torchkeep.vault.tensors`."""
+        from torchkeep.vault import tensors
+
+        return tensors.get_slice(self, name)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All tensors by name. See :func:`torchkeep.vault.tensors.state_dict`."""
+        from torchkeep.vault import tensors
+
+        return tensors.state_dict(self)
+
+    def load_into(self, module: nn.Module, *, strict: bool = True) -> None:
+        """Decrypt straight into a module. See :func:`torchkeep.vault.tensors.load_into`."""
+        from torchkeep.vault import tensors
+
+        tensors.load_into(self, module, strict=strict)
+
+    def unseal(self, target: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the files that were sealed. See :func:`torchkeep.vault.unsealing.unseal`."""
+        from torchkeep.vault import unsealing
+
+        unsealing.unseal(self, target, overwrite=overwrite)
 
     def layout(self, path: str | None = None) -> Layout:
         """A part, by its path; the only one where no path is given.
@@ -158,17 +166,7 @@ class Sealed:
         Raises:
             Damaged: A chunk is not what was sealed.
         """
-        pieces = sorted(self._pieces(wanted), key=lambda piece: piece.start)
-        jobs = list(self._jobs(pieces))
-        if len(jobs) < 2:
-            for job in jobs:
-                self._decrypt(job)
-            return
-        if self._pool is None:
-            threads = os.cpu_count() or 1
-            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="torchkeep-open")
-        for _ in self._pool.map(self._decrypt, jobs):
-            pass
+        self._decrypter.run(self._pieces(wanted))
 
     def windows(self, layouts: Iterable[Layout]) -> Iterator[tuple[Layout, int, memoryview]]:
         """All items of some parts in order, decrypted window by window into memory that is reused.
@@ -200,9 +198,14 @@ class Sealed:
 
     def close(self) -> None:
         """Let go of threads and of the file."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        self._decrypter.close()
         self.frame.source.close()
+
+    def __repr__(self) -> str:
+        return f"<Sealed {self.frame.name}, {self.level} of {len(self.layouts)} parts>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a sealed file that is open holds keys: open it where it is needed")
 
     def __enter__(self) -> Self:
         return self
@@ -238,9 +241,8 @@ class Sealed:
         cipher = frame.suite.cipher(self._schedule.index())
         if index.sealed(len(out), frame.chunk) != frame.manifest.index:
             raise Damaged(frame.name, "its index has an impossible length")
-        pieces = list(self._chunks(cipher, frame.places.index, len(out), memoryview(out)))
-        for job in self._jobs(pieces):
-            self._decrypt(job)
+        place = frame.places.index
+        self._decrypter.run(self._decrypter.chunks(cipher, place, len(out), memoryview(out)))
         try:
             return index.decode(bytes(out))
         except ValueError as error:
@@ -250,88 +252,14 @@ class Sealed:
         if sum(layout.offsets[-1] for layout in self.layouts) != self.frame.manifest.data:
             raise Damaged(self.frame.name, "its index does not fit its data")
 
-    def _pieces(self, wanted: Iterable[Wanted]) -> Iterator[_Piece]:
+    def _pieces(self, wanted: Iterable[Wanted]) -> Iterator[Piece]:
         for one in wanted:
             item = one.layout.item(one.number)
             cipher = self.frame.suite.cipher(self._schedule.item(item.ordinal, item.descriptor))
             start = self.frame.places.data + item.offset
-            yield from self._chunks(cipher, start, item.length, one.into, one.first, one.last)
-
-    def _chunks(
-        self,
-        cipher: Cipher,
-        start: int,
-        length: int,
-        into: memoryview,
-        first: int = 0,
-        last: int | None = None,
-    ) -> Iterator[_Piece]:
-        """The chunks of an item of ``length`` bytes that starts at ``start``."""
-        chunk = self.frame.chunk
-        final = index.count(length, chunk) - 1
-        for number in range(first, (final if last is None else last) + 1):
-            clear = min(chunk, length - number * chunk)
-            at, place = (number - first) * chunk, start + number * (chunk + TAG)
-            yield _Piece(
-                cipher,
-                nonce(number, last=number == final),
-                place,
-                place + clear + TAG,
-                into[at : at + clear],
+            yield from self._decrypter.chunks(
+                cipher, start, item.length, one.into, one.first, one.last
             )
-
-    def _jobs(self, pieces: Iterable[_Piece]) -> Iterator[_Job]:
-        """Pieces that lie one behind the other, put together to what is read at once."""
-        job: _Job | None = None
-        for piece in pieces:
-            if job is not None and job.start <= piece.start and piece.end <= job.end:
-                job.pieces.append(piece)
-                continue
-            start, end, segments = self._around(piece)
-            if job is not None and start == job.end and end - job.start <= _BATCH:
-                job.end = end
-                job.segments += segments
-                job.pieces.append(piece)
-            else:
-                if job is not None:
-                    yield job
-                job = _Job(start, end, segments, [piece])
-        if job is not None:
-            yield job
-
-    def _around(self, piece: _Piece) -> tuple[int, int, list[Segment]]:
-        """What must be read for a chunk: the chunk, or the segment that it lies in."""
-        if self._tree is None:
-            return piece.start, piece.end, []
-        base = self.frame.places.data
-        try:
-            (found,) = self._tree.covering(piece.start - base, piece.end - base)
-        except ValueError as error:  # none, several, or the tree's own
-            raise Damaged(self.frame.name, f"a chunk lies in no segment: {error}") from error
-        return base + found.offset, base + found.offset + found.length, [found]
-
-    def _decrypt(self, job: _Job) -> None:
-        view = self._staging(job.end - job.start)
-        self.frame.source.readinto(job.start, view)
-        base = self.frame.places.data - job.start
-        for segment in job.segments:
-            at = base + segment.offset
-            if tree.leaf(self.frame.suite, view[at : at + segment.length]) != segment.digest:
-                raise Damaged(self.frame.name, "a segment is not what its digest says")
-        for piece in job.pieces:
-            sealed = view[piece.start - job.start : piece.end - job.start]
-            try:
-                piece.cipher.decrypt_into(piece.nonce, sealed, None, piece.into)
-            except InvalidTag:
-                piece.into[:] = bytes(len(piece.into))  # what was decrypted is nobody's plaintext
-                raise Damaged(self.frame.name, "a chunk is not what was sealed") from None
-
-    def _staging(self, length: int) -> memoryview:
-        """Memory of this thread: fresh memory costs more than decrypting into it."""
-        held: bytearray | None = getattr(self._local, "staging", None)
-        if held is None or len(held) < length:
-            held = self._local.staging = bytearray(max(length, _BATCH))
-        return memoryview(held)[:length]
 
 
 def _schedule(frame: Frame, file_key: bytes) -> Schedule:
@@ -345,33 +273,3 @@ def _schedule(frame: Frame, file_key: bytes) -> Schedule:
     if not hmac.compare_digest(schedule.authenticate(frame.block_body), frame.block_code):
         raise Damaged(frame.name, "its key block was not written by anybody who can open it")
     return schedule
-
-
-def check_signatures(frame: Frame) -> None:
-    """See that every signature is over this header and manifest.
-
-    Raises:
-        Damaged: One is not.
-    """
-    message = manifest.signed(frame.header_hash, frame.section)
-    for signature in frame.signatures:
-        if not signature.verifies(message):
-            raise Damaged(frame.name, "a signature is not over its header and manifest")
-
-
-def check_digests(frame: Frame) -> None:
-    """See that every segment is the one in the digest tree; no key is needed.
-
-    Raises:
-        Damaged: One is not.
-    """
-    base, size = frame.places.data, frame.manifest.data + frame.manifest.index
-    with progress.task(f"verifying {frame.name}", size) as advance:
-        try:
-            for segment in frame.tree().covering(0, size):
-                data = frame.source.read(base + segment.offset, segment.length)
-                if tree.leaf(frame.suite, data) != segment.digest:
-                    raise Damaged(frame.name, "a segment is not what its digest says")
-                advance(segment.length)
-        except ValueError as error:
-            raise Damaged(frame.name, str(error)) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -144,6 +144,9 @@ class SecretKey:
         self.public = bech32.encode(_PREFIXES[self.type], public)
         self.recipient_id = _id(self.type, public)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an identity is never pickled: load its key file where it is needed")
+
     @classmethod
     def generate(cls, *, post_quantum: bool = True) -> tuple[SecretKey, str]:
         """A fresh identity and its spelling."""
@@ -182,6 +185,9 @@ class Passphrase:
         self._passphrase = passphrase
         self._cost = (memory, passes, lanes)
         self.id = self.recipient_id = _id(self.type, b"")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a passphrase is never pickled: read it where it is needed")
 
     def wrap(self, file_key: bytes, header_hash: bytes) -> Stanza:
         """Wrap a file key under a fresh salt."""

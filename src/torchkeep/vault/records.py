@@ -6,16 +6,15 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from torchkeep.core import files
 from torchkeep.core.errors import UsageError
-from torchkeep.vault import opening
+from torchkeep.vault import later, opening
+from torchkeep.vault.given import Openers, Trusted
 from torchkeep.vault.index import Layout
 from torchkeep.vault.index import Records as Part
 from torchkeep.vault.manifest import Policy
 from torchkeep.vault.reading import Level, Sealed
-from torchkeep.vault.recipients import Identity, Recipient
+from torchkeep.vault.recipients import Recipient
 from torchkeep.vault.signing import Signer
-from torchkeep.vault.trust import Trust
 from torchkeep.vault.writing import Identification, Receipt, Writer
 
 _CHUNK: Final = 16  # log2: whoever wants one record reads no more than it takes to check it
@@ -26,11 +25,13 @@ class Records:
 
     Workers that are forked read on with the keys that the data set has; each opens the file for
     itself. A handle that is pickled, as it is for workers that are spawned, takes no key along:
-    ``identities`` must then be a function that such a worker can call.
+    ``identity`` must then be the path or name of a key file, or a function that such a worker can
+    call.
 
     Args:
         location: The sealed file, a path or a URL.
-        identities: What may open it, or a function of a module that returns it.
+        identity: What may open it, as :func:`torchkeep.vault.opening.open` takes it, or a function
+            of a module that returns it.
         path: Which part of the file; None where it has only one.
         decode: Makes a sample from the bytes of a record.
         trust: Who must have signed it.
@@ -44,14 +45,14 @@ class Records:
     def __init__(
         self,
         location: str | os.PathLike[str],
-        identities: Sequence[Identity] | Callable[[], Sequence[Identity]],
+        identity: Openers | Callable[[], Openers],
         *,
         path: str | None = None,
         decode: Callable[[bytes], Any] = bytes,
-        trust: Trust | None = None,
+        trust: Trusted = None,
         level: Level = Level.FULL,
     ) -> None:
-        self._location, self._identities, self._path = location, identities, path
+        self._location, self._identity, self._path = location, identity, path
         self._decode, self._trust, self._level = decode, trust, level
         self._process = -1
         self._sealed: Sealed | None = None
@@ -74,10 +75,10 @@ class Records:
         return self._decode(bytes(self._sealed.bytes_of(self._layout, place)))
 
     def __getstate__(self) -> dict[str, Any]:
-        if not callable(self._identities):
+        if not callable(self._identity) and not isinstance(self._identity, str | os.PathLike):
             raise UsageError(
                 "a data set with open keys cannot be sent to another process",
-                next="give identities as a function of a module, or use workers that are forked",
+                next="name a key file as identity, or give a function, or fork the workers",
             )
         return self.__dict__ | {"_sealed": None, "_layout": None, "_process": -1}
 
@@ -92,7 +93,7 @@ class Records:
             self._sealed = None
 
     def _open(self) -> Layout:
-        given = self._identities() if callable(self._identities) else self._identities
+        given = self._identity() if callable(self._identity) else self._identity
         sealed = opening.open(self._location, given, trust=self._trust, level=self._level)
         found = [
             layout
@@ -139,7 +140,7 @@ def seal_records(
     """
     named = of or Identification(model=path)
     with (
-        files.replacing(target, exclusive=not overwrite) as file,
+        later.replacing(target, exclusive=not overwrite) as file,
         Writer(file, recipients, named, signers=signers, chunk=_CHUNK, mixed=mixed) as writer,
     ):
         writer.records(path, data)

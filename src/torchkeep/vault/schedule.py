@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from typing import Final
+from typing import Final, NoReturn
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
@@ -40,6 +40,9 @@ class Schedule:
         self._root = HKDF.extract(SHA256(), self.header_hash, file_key)
         self._closing = self._key(b"closing")
         self._blocks = self._key(b"keys")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the keys of a file are never pickled: open the file where it is needed")
 
     def item(self, ordinal: int, descriptor: list[object]) -> bytes:
         """The key of one item.

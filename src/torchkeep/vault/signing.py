@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -47,6 +47,9 @@ class Signer:
         classic = self._classic.public_key().public_bytes_raw()
         self.public = classic + self._lattice.public_key().public_bytes_raw()
         self.id = signer_id(self.public)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a signer is never pickled: load its key file where it is needed")
 
     @classmethod
     def generate(cls) -> tuple[Signer, bytes]:

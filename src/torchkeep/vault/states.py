@@ -16,15 +16,15 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from torchkeep.core import files, safetensors, strict
+from torchkeep.core import safetensors, strict
 from torchkeep.core.errors import Foreign, UsageError
 from torchkeep.core.text import visible
-from torchkeep.vault import opening, tensors
+from torchkeep.vault import later, opening, tensors
+from torchkeep.vault.given import Openers, Trusted
 from torchkeep.vault.manifest import Policy
 from torchkeep.vault.reading import Level
-from torchkeep.vault.recipients import Identity, Recipient
+from torchkeep.vault.recipients import Recipient
 from torchkeep.vault.signing import Signer
-from torchkeep.vault.trust import Trust
 from torchkeep.vault.writing import CHUNK, Identification, Piece, Receipt, Writer, split
 
 Location = str | os.PathLike[str]
@@ -72,7 +72,7 @@ def save(
     tree = pack.pack(state, ("state",))
     named = of or Identification(model=os.path.basename(os.fspath(target)) or "state")  # noqa: PTH119
     with (
-        files.replacing(target, exclusive=not overwrite) as file,
+        later.replacing(target, exclusive=not overwrite) as file,
         Writer(file, recipients, named, signers=signers, mixed=mixed) as writer,
     ):
         writer.tensors(_TENSORS, pack.header(), pack.data())
@@ -82,18 +82,24 @@ def save(
 
 def load(
     location: Location,
-    identities: Sequence[Identity],
+    identity: Openers,
     *,
-    trust: Trust | None = None,
+    trust: Trusted = None,
     level: Level = Level.FULL,
 ) -> Any:
     """Open a training state, in place of ``torch.load``. Tensors come to the CPU.
+
+    Args:
+        location: A path or a URL.
+        identity: What may open it, as :func:`torchkeep.vault.opening.open` takes it.
+        trust: Who must have signed it, as that takes it.
+        level: How much is checked.
 
     Raises:
         Refused: It must not be used; the subclasses in :mod:`torchkeep.vault.errors` say why.
         Foreign: It holds no training state.
     """
-    with opening.open(location, identities, trust=trust, level=level) as sealed:
+    with opening.open(location, identity, trust=trust, level=level) as sealed:
         try:
             tree = strict.loads(bytes(sealed.bytes_of(sealed.layout(_TREE), 0)))
         except (KeyError, ValueError) as error:

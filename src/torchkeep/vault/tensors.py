@@ -23,11 +23,6 @@ _DTYPES: Final = {
 }
 
 
-def names(sealed: Sealed) -> list[str]:
-    """Names of all tensors, in the order of the file."""
-    return [slot.name for layout in _parts(sealed) for slot in _tensors(layout).slots]
-
-
 def get_tensor(sealed: Sealed, name: str) -> Tensor:
     """One tensor; nothing else is decrypted.
 
@@ -89,7 +84,7 @@ def load_into(sealed: Sealed, module: nn.Module, *, strict: bool = True) -> None
         Damaged: Something is not what was sealed.
     """
     targets = module.state_dict(keep_vars=True)
-    places = {name: find(sealed, name) for name in names(sealed)}
+    places = {name: find(sealed, name) for name in sealed.names()}
     _compare(sealed, targets, places, strict)
     direct, beside = [], []
     for name, (layout, number) in places.items():
