@@ -76,7 +76,7 @@ def save(
         Writer(file, recipients, named, signers=signers, mixed=mixed) as writer,
     ):
         writer.tensors(_TENSORS, pack.header(), pack.data())
-        writer.file(_TREE, [json.dumps(tree).encode()])
+        writer.file(_TREE, split(json.dumps(tree).encode(), 1 << CHUNK))
         return writer.finish(policy=policy)
 
 

@@ -154,23 +154,19 @@ class Writer:
             path: What to call it.
             header: The header of its safetensors file, without the length before it.
             data: For each tensor, in the order of the header's offsets, its bytes in chunks.
+
+        Raises:
+            ValueError: The header is not well-formed, or the data are not those of its tensors.
         """
         part = Tensors(path, header)
-        for number, pieces in enumerate(data):
-            self._item(part.descriptor(number), pieces)
+        for number, pieces in zip(range(len(part)), data, strict=True):
+            if self._item(part.descriptor(number), pieces) != part.size(number):
+                raise ValueError("the data of a tensor has not the length that its header says")
         self._parts.append(part)
 
     def file(self, path: str, pieces: Iterable[Piece]) -> None:
         """Seal a file of any kind; its length need not be known before."""
-        length = 0
-
-        def counted() -> Iterator[Piece]:
-            nonlocal length
-            for piece in pieces:
-                length += length_of(piece)
-                yield piece
-
-        self._item(File(path, 0).descriptor(0), counted())
+        length = self._item(File(path, 0).descriptor(0), pieces)
         self._parts.append(File(path, length))
 
     def records(self, path: str, data: Iterable[bytes]) -> None:
@@ -248,19 +244,28 @@ class Writer:
         stanzas = [recipient.wrap(self._key, hashed) for recipient in self._recipients]
         self._write(blocks.first(self._written, at, stanzas).encode(self._schedule))
 
-    def _item(self, descriptor: list[object], pieces: Iterable[Piece]) -> None:
+    def _item(self, descriptor: list[object], pieces: Iterable[Piece]) -> int:
+        """Seal one item; returns its bytes."""
         key = self._schedule.item(self._items, descriptor)
         self._items += 1
-        self._encrypt(self._suite.cipher(key), pieces)
+        return self._encrypt(self._suite.cipher(key), pieces)
 
-    def _encrypt(self, cipher: Cipher, pieces: Iterable[Piece]) -> None:
+    def _encrypt(self, cipher: Cipher, pieces: Iterable[Piece]) -> int:
         number, held = 0, None
         for piece in pieces:
             if held is not None:
+                self._require(length_of(held) == self._chunk)
                 self._add(_Chunk(cipher, nonce(number, last=False), held))
                 number += 1
             held = piece
-        self._add(_Chunk(cipher, nonce(number, last=True), b"" if held is None else held))
+        final = b"" if held is None else held
+        self._require(length_of(final) <= self._chunk)
+        self._add(_Chunk(cipher, nonce(number, last=True), final))
+        return number * self._chunk + length_of(final)
+
+    def _require(self, whole: bool) -> None:
+        if not whole:  # what is cut otherwise could be written, and never read again
+            raise ValueError(f"all pieces but the last must have {self._chunk} bytes")
 
     def _add(self, chunk: _Chunk) -> None:
         self._segment.append(chunk)
