@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from servers.postgres import postgres, postgres_url
+from servers.s3 import s3, s3_server
 
-__all__ = ["db_location", "postgres", "postgres_url"]
+__all__ = ["db_location", "postgres", "postgres_url", "s3", "s3_server"]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -182,7 +182,7 @@ class TestEveryCloud:
 
         kept = {}
         monkeypatch.setattr(objects.stores, "S3Store", lambda _, **settings: kept.update(settings))
-        objects._store(objects._CLOUDS["s3"], "bucket")
+        objects.store_of(objects.CLOUDS["s3"], "bucket")
         assert kept["client_options"]["allow_http"] is False
 
 

@@ -23,7 +23,16 @@ from torchkeep.core.source.local import BytesSource, FileSource, path_of
 from torchkeep.core.source.reader import Reader
 from torchkeep.core.text import visible
 
-__all__ = ["Buffered", "BytesSource", "FileSource", "Readable", "Reader", "Source", "open"]
+__all__ = [
+    "Buffered",
+    "BytesSource",
+    "FileSource",
+    "Readable",
+    "Reader",
+    "Source",
+    "object_at",
+    "open",
+]
 
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
@@ -67,6 +76,19 @@ def open(location: str | os.PathLike[str]) -> Source:  # noqa: A001 - source.ope
         f"{visible(scheme)}:// is no place that torchkeep reads from",
         next="give a path, or a URL with file://, http://, https://, s3://, gs:// or az://",
     )
+
+
+def object_at(location: str | os.PathLike[str]) -> tuple[str, str, str] | None:
+    """Scheme, bucket and key of an object in a store; None for any other place.
+
+    Raises:
+        UsageError: The URL names no object.
+    """
+    match = _SCHEME.match(location) if isinstance(location, str) else None
+    if match is None or match[1].lower() not in ("s3", "gs", "az"):
+        return None
+    scheme = match[1].lower()
+    return scheme, *_object(scheme, str(location)[match.end() :])
 
 
 def _object(scheme: str, rest: str) -> tuple[str, str]:

@@ -31,14 +31,14 @@ _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>(\w{1,64})</Code>")
 _NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound"})
 # Without credentials in the environment the machine in the cloud is asked for its own.
-_NO_CREDENTIALS: Final = re.compile(
+NO_CREDENTIALS: Final = re.compile(
     "/latest/api/token|/latest/meta-data|token request|Account must be specified"
 )
 _NO_STORE: Final = "no store answered as expected"
 
 
 @dataclass(frozen=True, slots=True)
-class _Cloud:
+class Cloud:
     """How one of the clouds is reached.
 
     Attributes:
@@ -52,18 +52,18 @@ class _Cloud:
     credentials: str
 
 
-_CLOUDS: Final = {
-    "s3": _Cloud(
+CLOUDS: Final = {
+    "s3": Cloud(
         "S3Store",
         ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
         "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SKIP_SIGNATURE=true if it is public)",
     ),
-    "gs": _Cloud(
+    "gs": Cloud(
         "GCSStore",
         ("GOOGLE_BASE_URL",),
         "GOOGLE_APPLICATION_CREDENTIALS (GOOGLE_SKIP_SIGNATURE=true if it is public)",
     ),
-    "az": _Cloud(
+    "az": Cloud(
         "AzureStore",
         ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
         "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"
@@ -91,11 +91,11 @@ class ObjectSource(Source):
 
     def __init__(self, scheme: str, bucket: str, key: str) -> None:
         super().__init__(visible(f"{scheme}://{bucket}/{key}"))
-        self._cloud = _CLOUDS[scheme]
+        self._cloud = CLOUDS[scheme]
         self._key = key
         self._condition: dict[str, str] = {}
         try:
-            self._store = _store(self._cloud, bucket)
+            self._store = store_of(self._cloud, bucket)
             meta = self._open()
         except (BaseError, OSError, ValueError) as error:
             raise self._failed(error) from None
@@ -109,7 +109,7 @@ class ObjectSource(Source):
         try:
             meta, self._head = self._get(0, FIRST)
         except BaseError as error:
-            if _answered(error)[0] != "416":
+            if answered(error)[0] != "416":
                 raise
             self._count(0)  # an object without bytes has no first ones
             meta = obstore.head(self._store, self._key)
@@ -138,7 +138,7 @@ class ObjectSource(Source):
 
     def _failed(self, error: Exception) -> SourceError:
         """What went wrong. The error it is made of is not chained: its text may tell a secret."""
-        status, code = _answered(error)
+        status, code = answered(error)
         if isinstance(error, PreconditionError) or status == "416":
             return self._changed()
         if isinstance(error, FileNotFoundError):
@@ -148,7 +148,7 @@ class ObjectSource(Source):
         hint = f"set {self._cloud.credentials}"
         if isinstance(error, PermissionDeniedError | UnauthenticatedError):
             reason = f"its store refuses to hand it out{answer}"
-        elif _NO_CREDENTIALS.search(str(error)):
+        elif NO_CREDENTIALS.search(str(error)):
             reason = "no credentials for its store were found"
         else:
             reason = f"its store does not serve it{answer}" if status else _NO_STORE
@@ -156,7 +156,8 @@ class ObjectSource(Source):
         return SourceError(f"{self.name}: {reason}", next=hint)
 
 
-def _store(cloud: _Cloud, bucket: str) -> Any:
+def store_of(cloud: Cloud, bucket: str) -> Any:
+    """The client of a bucket, as the environment names it; obstore's errors pass unchanged."""
     # An endpoint that was given as http:// is meant so, as in the clouds' own tools; everything
     # else stays with TLS.
     plain = any(os.environ.get(name, "").startswith("http://") for name in cloud.endpoints)
@@ -165,7 +166,7 @@ def _store(cloud: _Cloud, bucket: str) -> Any:
     )
 
 
-def _answered(error: Exception) -> tuple[str, str]:
+def answered(error: Exception) -> tuple[str, str]:
     """Status and code of a store's answer; empty where there was none."""
     text = str(error)
     status, code = _STATUS.search(text), _CODE.search(text)
