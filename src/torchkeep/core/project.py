@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from torchkeep.core import digest, files, source, toml, tree
-from torchkeep.core.errors import ProjectError, UsageError
-from torchkeep.core.evidence import Evidence, Statements
+from torchkeep.core import digest, files, plugins, source, toml, tree
+from torchkeep.core.dsse import Envelope
+from torchkeep.core.errors import Internal, ProjectError, UsageError
+from torchkeep.core.evidence import Evidence, Statements, Verify, by_presence
 from torchkeep.core.finding import Waiver
 from torchkeep.core.schema import (
     DataTable,
@@ -30,6 +31,9 @@ FILE: Final = "torchkeep.toml"
 STATE: Final = ".torchkeep"
 ROOMS: Final = ("vault",)
 """Rooms that have a table of their own beside that in ``[policy]``."""
+
+VERIFIERS: Final = "torchkeep.verifiers"
+"""Entry points of the rooms that judge signatures: of a project, what judges its statements."""
 
 LONGEST_WAIVER: Final = timedelta(days=180)
 
@@ -150,10 +154,15 @@ class Project:
         files.make_private_folder(self.state)
         return self.state
 
-    def keep(self, statement: Statement) -> Path:
-        """Keep a statement in the project's state, unsigned."""
+    def keep(self, statement: Statement, envelope: Envelope | None = None) -> Path:
+        """Keep a statement in the project's state.
+
+        Args:
+            statement: What is said.
+            envelope: The same, signed; unsigned where None.
+        """
         self.make_state()
-        return self.statements.add(statement)
+        return self.statements.add(statement, envelope)
 
     def once(self, make: Callable[[Project], R]) -> R:
         """What ``make`` gives for this project, worked out at the first call."""
@@ -173,8 +182,23 @@ class Project:
 
     @cached_property
     def statements(self) -> Statements:
-        """The project's statements."""
-        return Statements(self.state / "statements")
+        """The project's statements, judged by the room whose table says whom to trust."""
+        return Statements(self.state / "statements", self._verify())
+
+    def _verify(self) -> Verify:
+        if not self.settings:  # most projects; to look for plug-ins takes a while
+            return by_presence
+        for plugin in plugins.load(VERIFIERS):
+            if plugin.name not in self.settings:
+                continue
+            if plugin.error is not None:
+                raise Internal(
+                    f"signatures cannot be judged: {plugin.package} does not load",
+                    next="install torchkeep anew",
+                ) from plugin.error
+            verify: Verify = plugin.value(self)
+            return verify
+        return by_presence
 
     def subject(self, path: str | os.PathLike[str]) -> Subject:
         """Name a file of the project by its digests.
