@@ -236,12 +236,14 @@ def test_a_project_that_names_nobody_trusts_nobody(tmp_path, signer, text):
 def test_a_trust_file_that_is_missing_or_wrong_hides_no_statement(tmp_path, signer):
     found = named(tmp_path, signer)
     found.keep(said())
-    (found.root / "trust.toml").unlink()
-    with pytest.raises(ProjectError, match=r"vault\.trust: .*trust\.toml"):
-        found.evidence("robustness", AFTER)
     (found.root / "trust.toml").write_text("[[signer]]\nkey = 3\n")
-    with pytest.raises(UsageError):
+    with pytest.raises(ProjectError, match=r"trust\.toml:2: signer\[0\]\.key: "):
         found.evidence("robustness", AFTER)
+    (found.root / "torchkeep.toml").write_text(
+        '[project]\nname = "x"\n[vault]\ntrust = "gone.pub"\n'
+    )
+    with pytest.raises(ProjectError, match=r"torchkeep\.toml: vault\.trust: .*gone\.pub"):
+        Project.open(found.root).evidence("robustness", AFTER)
 
 
 def test_a_room_that_does_not_load_is_said(tmp_path, signer, installed):
