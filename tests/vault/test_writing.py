@@ -18,8 +18,10 @@ from torchkeep import vault
 from torchkeep.core.errors import Foreign, MissingExtra, SourceError, UsageError
 from torchkeep.core.source import BytesSource
 from torchkeep.vault import opening, suite
+from torchkeep.vault.manifest import Policy
 from torchkeep.vault.reading import Level
 from torchkeep.vault.recipients import Passphrase, PublicKey
+from torchkeep.vault.signing import Signer
 from torchkeep.vault.writing import Identification, Writer, spans
 
 OWN = [("x25519", SECRET)]
@@ -273,3 +275,68 @@ def test_a_header_that_lies_about_its_tensors_is_refused(tmp_path):
 def test_a_recipient_is_a_public_key():
     with pytest.raises(UsageError, match="no recipient"):
         PublicKey("AGE-SECRET-KEY-1" + "Q" * 58)
+
+
+# What could be written, but never be read again.
+
+AT_MOST = {
+    "names": Identification(model="x" * 200),
+    "versions": Identification(model="m", version=2**53 - 1),
+}
+TOO_MUCH = {
+    "no model": {"of": Identification(model="")},
+    "long model": {"of": Identification(model="x" * 201)},
+    "version 0": {"of": Identification(model="m", version=0)},
+    "large version": {"of": Identification(model="m", version=2**53)},
+    "recipients": {"to": [PUBLIC] * 4097},
+    "metadata": {"metadata": {"a": 1}},
+    "much metadata": {"metadata": dict.fromkeys(map(str, range(10_001)), "")},
+    "moment": {"policy": Policy(not_before=-1)},
+    "part of a second": {"policy": Policy(not_after=1.5)},
+    "versions": {"policy": Policy(versions=(3, 2))},
+    "order": {"policy": Policy(recipients=(b"b" * 32, b"a" * 32))},
+    "ids": {"policy": Policy(recipients=(b"x",))},
+}
+
+
+def sealed_with(path, to=(PUBLIC,), of=Identification(model="m"), signers=(), **closing):  # noqa: B008
+    with path.open("wb") as file, Writer(file, to, of, signers=signers, chunk=16) as writer:
+        writer.file("f", [b"x"])
+        writer.finish(**closing)
+
+
+@pytest.mark.parametrize("of", AT_MOST.values(), ids=AT_MOST)
+def test_the_most_that_a_header_says_is_read(tmp_path, of):
+    sealed_with(tmp_path / "x", of=of, metadata=dict.fromkeys(map(str, range(10_000)), ""))
+    assert opened(tmp_path / "x") == [("f", [b"x"])]
+
+
+@pytest.mark.parametrize("given", TOO_MUCH.values(), ids=TOO_MUCH)
+def test_more_is_refused_before_it_is_written(tmp_path, given):
+    with pytest.raises(UsageError):
+        sealed_with(tmp_path / "x", **given)
+
+
+def test_signers_are_counted_once_and_sixteen_are_enough(tmp_path):
+    signers = [Signer.generate()[0] for _ in range(17)]
+    sealed_with(tmp_path / "x", signers=[*signers[:16], signers[0]])
+    assert len(opening.verify(tmp_path / "x").signers) == 16
+    with pytest.raises(UsageError, match="signers"):
+        sealed_with(tmp_path / "x", signers=signers)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/a", "a//b", "../a", "a/..", ".", "a:b", "a\\b", "a\0b", "x" * 4097]
+)
+@pytest.mark.parametrize("kind", ["file", "records", "tensors"])
+def test_paths_that_lead_elsewhere_are_refused(tmp_path, path, kind):
+    with (
+        (tmp_path / "x").open("wb") as file,
+        Writer(file, [PUBLIC], Identification(model="m")) as writer,
+    ):
+        call = {"file": [[]], "records": [[]], "tensors": [b"{}", []]}[kind]
+        with pytest.raises(UsageError, match="no name that a sealed file can hold"):
+            getattr(writer, kind)(path, *call)
+        getattr(writer, kind)("twice", *call)
+        with pytest.raises(UsageError, match="there already"):
+            writer.file("twice", [])

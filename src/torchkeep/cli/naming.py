@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from torchkeep.core.errors import UsageError
 from torchkeep.core.text import visible
+from torchkeep.vault.header import LONGEST_NAME
 
 SUFFIX: Final = ".tks"
 """Of sealed files."""
@@ -39,7 +40,7 @@ def unsealed(location: str) -> Path:
 def stem(location: str) -> str:
     """What a file or URL is called, without its suffix."""
     path = Path(_name(location)) if "://" in location else Path(os.path.realpath(location))
-    return path.stem or "model"
+    return path.stem[:LONGEST_NAME] or "model"
 
 
 def _name(url: str) -> str:

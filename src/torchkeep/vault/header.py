@@ -17,7 +17,8 @@ CHUNKS: Final = (16, 22)
 _LONGEST: Final = 65_536
 _MOST_SIGNERS: Final = 16
 _LAST_VERSION: Final = (1 << 53) - 1
-_LONGEST_NAME: Final = 200
+LONGEST_NAME: Final = 200
+"""Characters of the longest name of a model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,15 @@ def read(source: Readable, name: str) -> tuple[Header, bytes]:
         ) from error
 
 
+def check(header: Header) -> None:
+    """See that a header can be read again.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+    _parse(canonical.decode(header.encode()[len(MAGIC) + 4 :]))
+
+
 def _parse(value: object) -> Header:
     fields = Fields(value)
     previous = fields.take("previous")
@@ -88,7 +98,7 @@ def _parse(value: object) -> Header:
         chunk=fields.number("chunk", *CHUNKS),
         commitment=fields.hexadecimal("commitment", LENGTH),
         file=fields.hexadecimal("file", 16),
-        model=fields.text("model", _LONGEST_NAME),
+        model=fields.text("model", LONGEST_NAME),
         previous=None if previous is None else from_hex(previous, LENGTH),
         signers=fields.items("signers", _MOST_SIGNERS, lambda item: from_hex(item, LENGTH)),
         suite=fields.number("suite", 1, 255),

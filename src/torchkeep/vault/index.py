@@ -17,7 +17,9 @@ from torchkeep.vault.canonical import Fields, from_hex
 from torchkeep.vault.schedule import LENGTH
 from torchkeep.vault.suite import TAG
 
-_MOST_PARTS: Final = 100_000
+MOST_PARTS: Final = 100_000
+"""Parts of a file."""
+
 _LONGEST_PATH: Final = 4096
 _MOST_BYTES: Final = (1 << 53) - 1
 _MOST_METADATA: Final = 10_000
@@ -267,6 +269,21 @@ def is_path(path: object) -> bool:
     )
 
 
+def metadata_of(value: object) -> dict[str, str]:
+    """Metadata.
+
+    Raises:
+        ValueError: They are not text by name, or too many.
+    """
+    if (
+        not isinstance(value, dict)
+        or len(value) > _MOST_METADATA
+        or not all(isinstance(text, str) for text in value.values())
+    ):
+        raise ValueError("metadata is not text by name")
+    return value
+
+
 def decode(data: bytes) -> Index:
     """Read the plaintext of the section.
 
@@ -276,8 +293,8 @@ def decode(data: bytes) -> Index:
     start = 4 + int.from_bytes(data[:4], "little")
     fields = Fields(canonical.decode(data[4:start]))
     content = fields.take("content")
-    metadata = _metadata(fields.take("metadata"))
-    said = fields.items("parts", _MOST_PARTS, Fields)
+    metadata = metadata_of(fields.take("metadata"))
+    said = fields.items("parts", MOST_PARTS, Fields)
     fields.done()
     parts = []
     for one in said:
@@ -316,13 +333,3 @@ def _lengths(table: bytes) -> array[int]:
     if sum(lengths) > _MOST_BYTES:
         raise ValueError("its records are larger than any file")
     return lengths
-
-
-def _metadata(value: object) -> dict[str, str]:
-    if (
-        not isinstance(value, dict)
-        or len(value) > _MOST_METADATA
-        or not all(isinstance(text, str) for text in value.values())
-    ):
-        raise ValueError("metadata is not text by name")
-    return value

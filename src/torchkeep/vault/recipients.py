@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from torchkeep.core.errors import Refused, UsageError
 from torchkeep.vault import bech32
-from torchkeep.vault.blocks import Stanza
+from torchkeep.vault.blocks import MOST_STANZAS, Stanza
 from torchkeep.vault.schedule import LENGTH, PREFIX
 
 _INFO: Final = PREFIX + b"recipient"
@@ -242,10 +242,15 @@ def check(recipients: Sequence[Strength], *, mixed: bool = False) -> None:
         mixed: Whether X25519 and X-Wing may stand together.
 
     Raises:
-        UsageError: There are none, or they do not go together.
+        UsageError: There are none or too many, or they do not go together.
     """
     if not recipients:
         raise UsageError("nobody could open it", next="name a recipient with --to")
+    if len(recipients) > MOST_STANZAS:
+        raise UsageError(
+            f"a file can be sealed for {MOST_STANZAS} recipients, not for {len(recipients)}",
+            next="seal it for a key that a group shares",
+        )
     if len(recipients) > 1 and any(one.is_alone for one in recipients):
         raise UsageError(
             "a passphrase stands alone: whoever knows it needs no other key",

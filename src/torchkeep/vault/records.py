@@ -9,6 +9,7 @@ from typing import Any, Final
 from torchkeep.core.errors import UsageError
 from torchkeep.vault import later, opening
 from torchkeep.vault.given import Openers, Trusted
+from torchkeep.vault.header import LONGEST_NAME
 from torchkeep.vault.index import Layout
 from torchkeep.vault.index import Records as Part
 from torchkeep.vault.manifest import Policy
@@ -138,7 +139,7 @@ def seal_records(
     Raises:
         UsageError: The recipients do not go together, or the target is there.
     """
-    named = of or Identification(model=path)
+    named = of or Identification(model=path[:LONGEST_NAME])
     with (
         later.replacing(target, exclusive=not overwrite) as file,
         Writer(file, recipients, named, signers=signers, chunk=_CHUNK, mixed=mixed) as writer,

@@ -11,6 +11,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePath
 from typing import Any, Final
 
 import torch
@@ -21,6 +22,7 @@ from torchkeep.core.errors import Foreign, UsageError
 from torchkeep.core.text import visible
 from torchkeep.vault import later, opening, tensors
 from torchkeep.vault.given import Openers, Trusted
+from torchkeep.vault.header import LONGEST_NAME
 from torchkeep.vault.manifest import Policy
 from torchkeep.vault.reading import Level
 from torchkeep.vault.recipients import Recipient
@@ -70,7 +72,8 @@ def save(
     """
     pack = _Pack()
     tree = pack.pack(state, ("state",))
-    named = of or Identification(model=os.path.basename(os.fspath(target)) or "state")  # noqa: PTH119
+    name = PurePath(os.fspath(target)).name or "state"
+    named = of or Identification(model=name[:LONGEST_NAME])
     with (
         later.replacing(target, exclusive=not overwrite) as file,
         Writer(file, recipients, named, signers=signers, mixed=mixed) as writer,

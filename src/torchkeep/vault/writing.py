@@ -9,14 +9,27 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
+from torchkeep.core.errors import UsageError
 from torchkeep.core.source import Readable
+from torchkeep.core.text import visible
 from torchkeep.vault import blocks, manifest, schedule, suite, tree
 from torchkeep.vault.header import Header
-from torchkeep.vault.index import File, Index, Part, Records, Tensors
+from torchkeep.vault.header import check as check_header
+from torchkeep.vault.index import (
+    MOST_PARTS,
+    File,
+    Index,
+    Part,
+    Records,
+    Tensors,
+    is_path,
+    metadata_of,
+)
 from torchkeep.vault.manifest import Manifest, Policy
 from torchkeep.vault.recipients import Recipient, check
 from torchkeep.vault.schedule import Schedule
@@ -104,6 +117,9 @@ class Writer:
         suite_id: Number of the suite; the default for this processor where None.
         chunk: log2 of the bytes of a chunk.
         mixed: Whether recipients of unequal strength may stand together.
+
+    Raises:
+        UsageError: From the methods too: what is given could be written, but not be read again.
     """
 
     def __init__(
@@ -119,7 +135,8 @@ class Writer:
     ) -> None:
         check(recipients, mixed=mixed)
         self._file, self._recipients = file, recipients
-        self._signers = sorted(signers, key=lambda signer: signer.id)
+        by_id = {signer.id: signer for signer in signers}
+        self._signers = [by_id[one] for one in sorted(by_id)]
         self._suite = suite.of(suite_id or suite.preferred())
         self._chunk = 1 << chunk
         self._key, name = schedule.new_file_key(), secrets.token_bytes(16)
@@ -133,10 +150,13 @@ class Writer:
             suite=self._suite.id,
             version=of.version,
         )
+        with _readable():
+            check_header(self._header)
         header = self._header.encode()
         self._schedule = Schedule(self._key, header)
         self._start, self._written, self._items = len(header), 0, 0
         self._parts: list[Part] = []
+        self._paths: set[str] = set()
         threads = os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="torchkeep-seal")
         self._window = threads * _WINDOW
@@ -158,6 +178,7 @@ class Writer:
         Raises:
             ValueError: The header is not well-formed, or the data are not those of its tensors.
         """
+        self._claim(path)
         part = Tensors(path, header)
         for number, pieces in zip(range(len(part)), data, strict=True):
             if self._item(part.descriptor(number), pieces) != part.size(number):
@@ -166,11 +187,13 @@ class Writer:
 
     def file(self, path: str, pieces: Iterable[Piece]) -> None:
         """Seal a file of any kind; its length need not be known before."""
+        self._claim(path)
         length = self._item(File(path, 0).descriptor(0), pieces)
         self._parts.append(File(path, length))
 
     def records(self, path: str, data: Iterable[bytes]) -> None:
         """Seal records that will be read one by one."""
+        self._claim(path)
         lengths = array("Q")
         part = Records(path, lengths)
         for number, record in enumerate(data):
@@ -200,6 +223,8 @@ class Writer:
             content: Content digest of all tensors.
             policy: How the file may be used.
         """
+        with _readable():
+            metadata_of(dict(metadata or {}))
         self._cut()
         self._drain(0)
         data = self._written - self._start
@@ -235,6 +260,8 @@ class Writer:
     def _close(self, closing: Manifest) -> None:
         """Manifest, code, signatures and the first key block."""
         section, at = closing.encode(), self._written
+        with _readable():
+            manifest.decode(section[4:])
         signed = manifest.signed(self._schedule.header_hash, section)
         self._write(section + self._schedule.close(section))
         self._write(len(self._signers).to_bytes(2, "little"))
@@ -243,6 +270,20 @@ class Writer:
         hashed = self._schedule.header_hash
         stanzas = [recipient.wrap(self._key, hashed) for recipient in self._recipients]
         self._write(blocks.first(self._written, at, stanzas).encode(self._schedule))
+
+    def _claim(self, path: str) -> None:
+        """Take a path for a part."""
+        if not is_path(path):
+            raise UsageError(
+                f"{visible(path)} is no name that a sealed file can hold on every system",
+                next="rename it: without ':', '\\' and NUL, relative, at most 4,096 characters",
+            )
+        if path in self._paths or len(self._paths) == MOST_PARTS:
+            raise UsageError(
+                f"{visible(path)} is there already, or one file too many",
+                next=f"seal each path once, and at most {MOST_PARTS:,} of them",
+            )
+        self._paths.add(path)
 
     def _item(self, descriptor: list[object], pieces: Iterable[Piece]) -> int:
         """Seal one item; returns its bytes."""
@@ -304,6 +345,15 @@ class Writer:
     def _write(self, data: bytes | memoryview) -> None:
         self._file.write(data)
         self._written += len(data)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What a reader would refuse is not written."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(f"that cannot be sealed: {error}", next="give other values") from error
 
 
 def length_of(piece: Piece) -> int:
