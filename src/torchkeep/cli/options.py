@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from torchkeep.core.messages import LANGUAGES, preferred
+from torchkeep.core.source import object_at
 
 
 class _Path(click.Path):
@@ -20,7 +21,17 @@ class _Path(click.Path):
         return Path(os.fsdecode(super().convert(value, param, ctx)))
 
 
+class _Place(click.Path):
+    """A path, or the URL of an object in a store."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | str:
+        return str(value) if object_at(value) else PATH.convert(value, param, ctx)
+
+
 PATH = _Path(path_type=Path)
+PLACE = _Place()
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 

@@ -44,13 +44,15 @@ _force = click.option("--force", is_flag=True, help="Replace a file of that name
 _DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
 
-def _target(what: str) -> Command:
-    return click.option("-o", "--output", "target", type=options.PATH, metavar="OUT", help=what)
+def _target(what: str, kind: click.Path = options.PATH) -> Command:
+    return click.option("-o", "--output", "target", type=kind, metavar="OUT", help=what)
 
 
 @click.command()
 @click.argument("location", metavar="FILE|FOLDER|URL")
-@_target("The sealed file.  [default: beside it, with .tks behind its name]")
+@_target(
+    "The sealed file, or a URL.  [default: beside it, with .tks behind its name]", options.PLACE
+)
 @keyring.to
 @_passphrase
 @keyring.sign
@@ -68,7 +70,7 @@ def _target(what: str) -> Command:
 @options.language
 def seal(
     location: str,
-    target: Path | None,
+    target: Path | str | None,
     to: tuple[str, ...],
     passphrase: bool,
     sign: tuple[str, ...],
@@ -97,7 +99,8 @@ def seal(
         versions=(lowest, version) if lowest else None,
         recipients=_ids(recipients) if pin else None,
     )
-    shelf = None if no_statement else Shelf(path, force=force)
+    # Beside an object in a store lies nothing of ours, and to hash it is to fetch it.
+    shelf = Shelf(path, force=force) if isinstance(path, Path) and not no_statement else None
     with output.working():
         done = sealing.seal(
             location,
@@ -281,7 +284,7 @@ def rewrap(
 
 @click.command()
 @_file
-@_target("The new file.  [default: in place of the old one]")
+@_target("The new file, or a URL.  [default: in place of the old one]", options.PLACE)
 @keyring.identity
 @keyring.to
 @keyring.sign
@@ -292,7 +295,7 @@ def rewrap(
 @options.language
 def rekey(
     location: str,
-    target: Path | None,
+    target: Path | str | None,
     identity: tuple[str, ...],
     to: tuple[str, ...],
     sign: tuple[str, ...],

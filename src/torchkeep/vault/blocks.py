@@ -111,6 +111,23 @@ def length(footer: bytes) -> int:
     return value
 
 
+def reach(data: bytes) -> int:
+    """Bytes of the first of some blocks, its footer included; 0 where there is none.
+
+    No length stands at its start, so the stanzas are counted through.
+    """
+    if not data.startswith(_START) or len(data) < SMALLEST:
+        return 0
+    at, number = _FIXED, int.from_bytes(data[_FIXED - 4 : _FIXED], "little")
+    try:
+        for _ in range(min(number, MOST_STANZAS)):
+            _, at = _piece(data, at, 1)
+            _, at = _piece(data, at, 4)
+    except ValueError:
+        return 0
+    return at + LENGTH + FOOTER
+
+
 def decode(data: bytes, offset: int) -> tuple[Block, bytes, bytes]:
     """Read a block without its footer.
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from torchkeep.core import files, source
 from torchkeep.core.errors import Refused
 from torchkeep.core.source import FileSource, Source
-from torchkeep.vault import checking, frame, memory
+from torchkeep.vault import checking, frame, later, memory
 from torchkeep.vault.errors import Damaged, Withheld
 from torchkeep.vault.frame import Frame
 from torchkeep.vault.given import Openers, Trusted, identities, trusted
@@ -227,7 +227,7 @@ def _day(moment: int) -> str:
 
 def _joined(location: Location, opened: Source) -> Source:
     try:
-        return source.Buffered(opened)
+        return later.joined(location, opened)
     except BaseException:
         opened.close()
         raise

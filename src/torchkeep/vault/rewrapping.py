@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Final
 
 from torchkeep.core import files, progress
 from torchkeep.core.errors import UsageError
 from torchkeep.core.progress import Advance
-from torchkeep.vault import blocks, opening
+from torchkeep.core.source import object_at
+from torchkeep.vault import blocks, later, opening
 from torchkeep.vault.errors import Withheld
+from torchkeep.vault.given import Openers, Trusted
 from torchkeep.vault.index import File, Layout, Tensors, count
+from torchkeep.vault.later import Joined
 from torchkeep.vault.reading import Level, Sealed, Wanted
-from torchkeep.vault.recipients import Identity, Recipient, check
+from torchkeep.vault.recipients import Recipient, check
 from torchkeep.vault.signing import Signer
-from torchkeep.vault.trust import Trust
 from torchkeep.vault.writing import Identification, Piece, Receipt, Writer, split
 
 _RUN: Final = 8 << 20  # bytes that are decrypted at once on the way into another file
@@ -28,7 +31,7 @@ _RUN: Final = 8 << 20  # bytes that are decrypted at once on the way into anothe
 
 def rewrap(
     location: str | os.PathLike[str],
-    identities: Sequence[Identity],
+    identity: Openers,
     recipients: Sequence[Recipient],
     *,
     mixed: bool = False,
@@ -37,7 +40,7 @@ def rewrap(
 
     Args:
         location: The sealed file.
-        identities: What opens it now.
+        identity: What opens it now, as :func:`torchkeep.vault.opening.open` takes it.
         recipients: Who shall be able to open it from now on, all of them.
         mixed: Whether recipients of unequal strength may stand together.
 
@@ -49,7 +52,9 @@ def rewrap(
         UsageError: The recipients do not go together.
     """
     check(recipients, mixed=mixed)
-    with files.locked(location), opening.open(location, identities, level=Level.TAGS) as sealed:
+    # In a store nothing can be locked: there the put itself finds out whether it comes too late.
+    lock = nullcontext() if object_at(location) else files.locked(location)
+    with lock, opening.open(location, identity, level=Level.TAGS) as sealed:
         frame = sealed.frame
         _allow(sealed, recipients)
         source, start = frame.source, frame.block.immutable
@@ -61,18 +66,21 @@ def rewrap(
                 f"{frame.name} was sealed for others too often: its key blocks are full",
                 next="write it anew with torchkeep rekey",
             )
-        files.append(location, block)
+        if isinstance(source, Joined):
+            source.put(before + block)
+        else:
+            files.append(location, block)
         return len(block)
 
 
 def rekey(
     location: str | os.PathLike[str],
-    identities: Sequence[Identity],
+    identity: Openers,
     recipients: Sequence[Recipient],
     *,
     target: str | os.PathLike[str] | None = None,
     signers: Sequence[Signer] = (),
-    trust: Trust | None = None,
+    trust: Trusted = None,
     mixed: bool = False,
 ) -> Receipt:
     """Seal what is in a sealed file anew, under a fresh key; nothing touches the disk in clear.
@@ -82,7 +90,7 @@ def rekey(
 
     Args:
         location: The sealed file.
-        identities: What opens it now.
+        identity: What opens it now, as :func:`torchkeep.vault.opening.open` takes it.
         recipients: Who will be able to open the new one.
         target: Where to write; in place of the old one where None.
         signers: Who signs the new one.
@@ -95,14 +103,14 @@ def rekey(
     """
     check(recipients, mixed=mixed)
     place = location if target is None else target
-    with opening.open(location, identities, trust=trust) as sealed:
+    with opening.open(location, identity, trust=trust) as sealed:
         frame = sealed.frame
         _allow(sealed, recipients)
         of = Identification(
             model=frame.header.model, version=frame.header.version, previous=frame.header_hash
         )
         with (
-            files.replacing(place, exclusive=target is not None) as file,
+            later.replacing(place, exclusive=target is not None) as file,
             Writer(
                 file,
                 recipients,
@@ -114,13 +122,14 @@ def rekey(
             ) as writer,
             progress.task(f"sealing {frame.name} anew", frame.manifest.data) as advance,
         ):
-            for layout in sealed.layouts:
-                _copy(sealed, layout, writer, advance)
-            return writer.finish(
-                metadata=sealed.index.metadata,
-                content=sealed.index.content,
-                policy=frame.manifest.policy,
-            )
+            return _anew(sealed, writer, advance)
+
+
+def _anew(sealed: Sealed, writer: Writer, advance: Advance) -> Receipt:
+    for layout in sealed.layouts:
+        _copy(sealed, layout, writer, advance)
+    index, policy = sealed.index, sealed.frame.manifest.policy
+    return writer.finish(metadata=index.metadata, content=index.content, policy=policy)
 
 
 def _copy(sealed: Sealed, layout: Layout, writer: Writer, advance: Advance) -> None:

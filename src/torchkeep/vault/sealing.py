@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from torchkeep.core import digest, files, progress, safetensors, source, tree
+from torchkeep.core import digest, progress, safetensors, source, tree
 from torchkeep.core.errors import Foreign, SourceError, UsageError
 from torchkeep.core.source import Source
 from torchkeep.core.statement import Statement, Subject, derivation
 from torchkeep.core.text import visible
+from torchkeep.vault import later
+from torchkeep.vault.header import LONGEST_NAME
 from torchkeep.vault.manifest import Policy
 from torchkeep.vault.recipients import Recipient
 from torchkeep.vault.signing import Signer
@@ -113,18 +115,13 @@ def seal(
         SourceError: What is to be sealed cannot be read.
     """
     found = _parts(location)
-    if os.path.realpath(target) in {os.path.realpath(place) for place, _ in found}:
-        raise UsageError(
-            f"{visible(os.fspath(target))} is to be sealed into itself", next="name another file"
-        )
-    named = of or Identification(model=PurePath(os.fspath(location)).stem or "model")
+    _require_other(target, found)
+    named = of or Identification(model=_stem(location))
     with (
-        files.replacing(target, exclusive=not overwrite) as file,
+        later.replacing(target, exclusive=not overwrite) as file,
         Writer(file, recipients, named, signers=signers, suite_id=suite_id, mixed=mixed) as writer,
     ):
-        contents = [_add(writer, place, path) for place, path in found]
-        # Of several files there is no one set of names to make a digest of.
-        content = contents[0] if len(contents) == 1 else None
+        content = _contents(writer, found)
         done = writer.finish(metadata=metadata, content=content, policy=policy)
     return Sealing(
         source=visible(os.fspath(location)),
@@ -136,6 +133,18 @@ def seal(
         places=(os.fspath(location), os.fspath(target)),
         is_one=len(found) == 1 and not os.path.isdir(location),  # noqa: PTH112 - a URL is none
     )
+
+
+def _require_other(target: Location, found: list[tuple[Location, str]]) -> None:
+    if os.path.realpath(target) in {os.path.realpath(place) for place, _ in found}:
+        raise UsageError(
+            f"{visible(os.fspath(target))} is to be sealed into itself", next="name another file"
+        )
+
+
+def _stem(location: Location) -> str:
+    """The name of a model where nobody gives it one."""
+    return PurePath(os.fspath(location)).stem[:LONGEST_NAME] or "model"
 
 
 def _parts(location: Location) -> list[tuple[Location, str]]:
@@ -155,6 +164,13 @@ def _parts(location: Location) -> list[tuple[Location, str]]:
     if not found.files:
         raise UsageError(f"{visible(str(path))} holds no file", next="name a file or a folder")
     return [(path / entry.path, entry.path) for entry in found.files]
+
+
+def _contents(writer: Writer, found: list[tuple[Location, str]]) -> str | None:
+    """Add all files; returns the content digest of the only one, where it holds tensors."""
+    contents = [_add(writer, place, path) for place, path in found]
+    # Of several files there is no one set of names to make a digest of.
+    return contents[0] if len(contents) == 1 else None
 
 
 def _add(writer: Writer, place: Location, path: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import obstore
 from obstore.exceptions import (
@@ -17,9 +17,6 @@ from obstore.exceptions import (
 from torchkeep.core.errors import Internal, SourceError, TorchkeepError, UsageError
 from torchkeep.core.source.objects import CLOUDS, NO_CREDENTIALS, answered, store_of
 from torchkeep.core.text import visible
-
-if TYPE_CHECKING:
-    from obstore import UpdateVersion
 
 _TAKEN: Final = (AlreadyExistsError, PreconditionError)
 FAULTS: Final = (BaseError, OSError, ValueError)
@@ -36,7 +33,7 @@ class Held:
     """
 
     data: bytes
-    version: UpdateVersion
+    version: dict[str, str]
 
 
 class Store:
@@ -85,7 +82,8 @@ class Store:
             ) from None
         if len(data) != meta["size"]:
             raise SourceError(f"{self.name(key)} came cut short", next="run it again")
-        return Held(data, {"e_tag": meta["e_tag"], "version": meta["version"]})
+        known = {"e_tag": meta["e_tag"], "version": meta["version"]}
+        return Held(data, {name: text for name, text in known.items() if text is not None})
 
     def exists(self, key: str) -> bool:
         """Whether there is an object under a key.
