@@ -75,3 +75,10 @@ def contents(sealed: Sealed) -> list[tuple[str, list[bytes]]]:
         )
         for layout in sealed.layouts
     ]
+
+
+def flip(path: Path, at: int) -> None:
+    """Change one bit."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
