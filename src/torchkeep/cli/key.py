@@ -71,7 +71,7 @@ def new(
     kind = Kind.SIGNER if is_signer else Kind.SECRET if is_secret else Kind.IDENTITY
     path = _target(name, target, kind)
     if kind is Kind.SECRET:
-        recipients = keyring.recipients(to)
+        recipients = keyring.public_keys(to)
         keys.new_secret(path, recipients)
         output.note(message("vault.key.shared", path=path, number=len(recipients)).text(language))
         output.data(visible(str(path)))

@@ -26,23 +26,24 @@ import click
 from torchkeep.cli import options
 from torchkeep.core.errors import UsageError
 from torchkeep.core.text import visible
-from torchkeep.vault import keys, memory_lock
-from torchkeep.vault.recipients import PublicKey, SecretKey
+from torchkeep.vault import keys, memory_lock, providers
+from torchkeep.vault.recipients import Identity, PublicKey, Recipient, SecretKey
 from torchkeep.vault.signing import Signer
 
 _NAME: Final = "NAME|FILE"
+_ELSEWHERE: Final = "pkcs11:..., kms:... or keyring:..."
 
 to = click.option(
     "--to",
     multiple=True,
     metavar=f"RECIPIENT|{_NAME}",
-    help="Who shall open it: age1..., a .pub file, or a key.  May be given again.",
+    help=f"Who shall open it: age1..., a .pub file, a key, {_ELSEWHERE}.  May be given again.",
 )
 identity = click.option(
     "--identity",
     multiple=True,
     metavar=_NAME,
-    help="An identity that opens it.  May be given again.",
+    help=f"An identity that opens it, or {_ELSEWHERE}.  May be given again.",
 )
 sign = click.option(
     "--sign", multiple=True, metavar=_NAME, help="A key to sign with.  May be given again."
@@ -57,20 +58,40 @@ passphrase_file = click.option(
 )
 
 
-def recipients(to: Sequence[str]) -> list[PublicKey]:
+def recipients(to: Sequence[str]) -> list[Recipient]:
     """Whom ``--to`` names.
 
     Raises:
         UsageError: One of them is no recipient.
     """
-    texts = [text for one in to for text in ([one] if one.startswith("age1") else _published(one))]
-    return [PublicKey(text) for text in texts]
+    out: list[Recipient] = []
+    for one in to:
+        provider = providers.find(one)
+        out += [provider.recipient(one)] if provider else _public_keys(one)
+    return out
 
 
-def identities(identity: Sequence[str], passphrase_file: Path | None) -> list[SecretKey]:
+def public_keys(to: Sequence[str]) -> list[PublicKey]:
+    """Whom ``--to`` names, where nobody will do but who has a key of their own.
+
+    Raises:
+        UsageError: One of them is no recipient, or has a key elsewhere.
+    """
+    found = recipients(to)
+    if any(not isinstance(one, PublicKey) for one in found):
+        raise UsageError(
+            "this is sealed for public keys alone, as age has them", next="give age1... with --to"
+        )
+    return [one for one in found if isinstance(one, PublicKey)]
+
+
+def identities(identity: Sequence[str], passphrase_file: Path | None) -> list[Identity]:
     """What ``--identity`` names; errors are those of :func:`torchkeep.vault.keys.identity`."""
-    ask = asking(passphrase_file)
-    return [loaded for one in identity for loaded in keys.identity(one, ask)]
+    ask, out = asking(passphrase_file), list[Identity]()
+    for one in identity:
+        provider = providers.find(one)
+        out += [provider.identity(one)] if provider else keys.identity(one, ask)
+    return out
 
 
 def signers(sign: Sequence[str], passphrase_file: Path | None) -> list[Signer]:
@@ -84,7 +105,11 @@ def secret(key: str, identity: Sequence[str], passphrase_file: Path | None, labe
 
     Errors are those of :func:`torchkeep.vault.keys.secret`.
     """
-    return keys.secret(key, identities(identity, passphrase_file), label)
+    found = identities(identity, passphrase_file)
+    own = [one for one in found if isinstance(one, SecretKey)]
+    if len(own) != len(found):
+        raise UsageError("a secret is opened by key files alone", next="name one with --identity")
+    return keys.secret(key, own, label)
 
 
 def asking(passphrase_file: Path | None) -> keys.Ask:
@@ -107,8 +132,9 @@ def new_passphrase(passphrase_file: Path | None) -> bytes:
     return _prompt("New passphrase", twice=True)
 
 
-def _published(name: str) -> list[str]:
-    return keys.public(name, asking(None)).splitlines()
+def _public_keys(name: str) -> list[PublicKey]:
+    texts = [name] if name.startswith("age1") else keys.public(name, asking(None)).splitlines()
+    return [PublicKey(text) for text in texts]
 
 
 def _prompt(text: str, *, twice: bool) -> bytes:
