@@ -63,9 +63,10 @@ class Write:
 
 @dataclass(frozen=True)
 class Truncate:
-    """A file emptied by opening it."""
+    """A file cut, or emptied by opening it."""
 
     number: int
+    size: int = 0
     outcomes = ("kept", "lost")
 
 
@@ -199,6 +200,21 @@ class Disk:
             self.log.append(Write(self._open[descriptor], offset, taken))
         return len(taken)
 
+    def pwrite(self, descriptor: int, data: Any, offset: int) -> int:
+        self._call("pwrite")
+        taken = bytes(data)[: self._chunk]
+        assert os.pwrite(descriptor, taken, offset) == len(taken)
+        if descriptor in self._open:
+            self.log.append(Write(self._open[descriptor], offset, taken))
+        return len(taken)
+
+    def ftruncate(self, descriptor: int, size: int) -> None:
+        self._call("ftruncate")
+        shrinks = size < os.fstat(descriptor).st_size
+        os.ftruncate(descriptor, size)
+        if descriptor in self._open and shrinks:
+            self.log.append(Truncate(self._open[descriptor], size))
+
     def read(self, descriptor: int, size: int) -> bytes:
         self._call("read")
         return os.read(descriptor, size)
@@ -303,7 +319,7 @@ class Disk:
             if isinstance(entry, Names):
                 _apply(entry.changes, names)
             elif isinstance(entry, Truncate):
-                contents[entry.number] = b""
+                contents[entry.number] = (contents[entry.number] or b"")[: entry.size]
             elif isinstance(entry, Write):
                 contents[entry.number] = _written(contents[entry.number], entry, outcome)
         return dict(sorted(_reachable("", 0, contents, names)))
