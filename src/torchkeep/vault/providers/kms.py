@@ -21,6 +21,7 @@ from torchkeep.vault.schedule import LENGTH
 _TYPE: Final = "aws-kms"
 _WAY: Final = "symmetric"
 _ALGORITHM: Final = "SYMMETRIC_DEFAULT"
+_LONGEST: Final = 6144
 _ARN: Final = re.compile(r"arn:[a-z0-9-]+:kms:([a-z0-9-]+):\d{12}:key/([A-Za-z0-9-]{1,64})")
 _ID: Final = re.compile(r"([A-Za-z0-9-]{1,64})\?region=([a-z0-9-]{1,32})")
 # What the service says of bytes that this key has not wrapped for this file.
@@ -61,12 +62,14 @@ class Key:
             Incomplete: The service does not answer.
         """
         said = _call(self, "encrypt", header_hash, Plaintext=file_key)
-        return body.stanza(_TYPE, _WAY, said["CiphertextBlob"])
+        return body.stanza(_TYPE, _WAY, self.id + said["CiphertextBlob"])
 
     def unwrap(self, stanza: Stanza, header_hash: bytes) -> bytes | None:
         """The file key; None where the stanza is not for this key. Errors are those of wrapping."""
-        wrapped = body.rest(stanza, _TYPE, _WAY)
-        if not wrapped or len(wrapped) > 6144:  # the service takes no more
+        rest = body.rest(stanza, _TYPE, _WAY) or b""
+        own, wrapped = rest[: len(self.id)], rest[len(self.id) :]
+        # The service is not asked for what is another key's, nor for more than it takes.
+        if own != self.id or not 0 < len(wrapped) <= _LONGEST:
             return None
         said = _call(self, "decrypt", header_hash, CiphertextBlob=wrapped)
         if said is None or len(said["Plaintext"]) != LENGTH:
@@ -133,7 +136,8 @@ def _client(region: str) -> Any:
         read_timeout=10,
         retries={"mode": "standard", "total_max_attempts": 3},
     )
-    return providers.library("boto3", "kms").client("kms", region_name=region, config=config)
+    session = providers.library("boto3", "kms").Session(region_name=region)
+    return session.client("kms", config=config)
 
 
 def _refusal(key: Key, code: str) -> Exception:

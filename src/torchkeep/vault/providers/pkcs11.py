@@ -13,7 +13,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA1
 
-from torchkeep.core.errors import UsageError
+from torchkeep.core.errors import Refused, UsageError
 from torchkeep.vault import providers
 from torchkeep.vault.blocks import Stanza
 from torchkeep.vault.providers import body, token
@@ -151,6 +151,7 @@ def _wrapped(key: Any, way: str, fresh: bytes) -> bytes:
     if way == _RSA:  # with the public half, for which a token is not needed
         numbers = (int.from_bytes(key[name]) for name in (known.PUBLIC_EXPONENT, known.MODULUS))
         return rsa.RSAPublicNumbers(*numbers).public_key().encrypt(fresh, _oaep())
+    _require(key, "wrap_key")
     made = key.session.create_object(
         _template(library) | {known.CLASS: library.ObjectClass.SECRET_KEY, known.VALUE: fresh}
     )
@@ -161,6 +162,7 @@ def _wrapped(key: Any, way: str, fresh: bytes) -> bytes:
 def _unwrapped(key: Any, way: str, wrapped: bytes) -> bytes | None:
     """The fresh key; None where this key has not wrapped it."""
     library = providers.library("pkcs11", "pkcs11")
+    _require(key, "unwrap_key")
     try:
         made = key.unwrap_key(
             library.ObjectClass.SECRET_KEY,
@@ -175,6 +177,14 @@ def _unwrapped(key: Any, way: str, wrapped: bytes) -> bytes | None:
             return None
         raise
     return value
+
+
+def _require(key: Any, verb: str) -> None:
+    if not hasattr(key, verb):  # the library gives a key only what its token allows it
+        raise Refused(
+            "the token does not allow that key to wrap keys",
+            next="make one with the attributes CKA_WRAP and CKA_UNWRAP",
+        )
 
 
 def _template(library: Any) -> dict[Any, Any]:
