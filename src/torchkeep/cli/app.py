@@ -32,10 +32,12 @@ SECTIONS: Final = {
         "key": ("key", "Make, list and show keys."),
         "seal": ("sealed", "Encrypt a model, a file or a folder, and sign it."),
         "open": ("sealed", "Decrypt a sealed file."),
-        "verify": ("sealed", "Say whether a sealed file is whole, signed and trusted."),
+        "sign": ("sign", "Sign a model's folder, so that others can check it."),
+        "verify": ("sign", "Say whether a sealed file, or a signed folder, is whole and trusted."),
         "inspect": ("sealed", "Show what a sealed file says of itself."),
         "rewrap": ("sealed", "Seal a file for other recipients, in kilobytes."),
         "rekey": ("sealed", "Seal a file anew under a fresh key."),
+        "store": ("store", "Say what protects a bucket or a folder."),
     },
     "This program": {
         "completion": ("shell", "Print the completion script of a shell."),

@@ -106,7 +106,7 @@ class Joined(Source):
 
 
 def joined(location: Location, opened: Source) -> Source:
-    """What is open, buffered; where it is an object in a store, with the key blocks that lie beside it.
+    """What is open, buffered; an object in a store with the key blocks that lie beside it.
 
     Raises:
         Damaged: What lies beside it is no key block of this file.

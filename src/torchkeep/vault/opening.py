@@ -225,19 +225,11 @@ def _day(moment: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment))
 
 
-def _joined(location: Location, opened: Source) -> Source:
-    try:
-        return later.joined(location, opened)
-    except BaseException:
-        opened.close()
-        raise
-
-
 def _source(location: Location) -> Source:
     """The file; as it was before an interrupted rewrap, where its end is damaged."""
     opened = source.open(location)
     if not isinstance(opened, FileSource):
-        return _joined(location, opened)
+        return later.joined(location, opened)
     try:
         frame.read(opened)
     except Damaged:

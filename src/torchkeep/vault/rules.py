@@ -17,10 +17,12 @@ from torchkeep.core.messages import Message, message
 from torchkeep.core.project import Project
 from torchkeep.core.rule import Rule, Ruleset
 from torchkeep.core.schema import Table, Words
+from torchkeep.core.source import bucket_at
 from torchkeep.core.text import path_argument
-from torchkeep.vault import header, home, opening, recipients, trust
+from torchkeep.vault import header, home, opening, recipients, stores, trust
 from torchkeep.vault.blocks import Stanza
 from torchkeep.vault.frame import Frame
+from torchkeep.vault.stores.rows import row
 
 _SOON: Final = 30 * 86_400  # seconds
 _DAY: Final = 86_400
@@ -37,11 +39,13 @@ class VaultTable(Table):
         recipients: Whom ``seal`` and ``protect`` seal for.
         trust: Who may have signed it: a ``.pub`` file or a ``trust.toml``, as the project's own
             owner names it.
+        stores: Where models and data lie: folders of the project, and URLs of buckets.
     """
 
     signer: Words | None = None
     recipients: list[Words] = Field(default_factory=list)
     trust: Words | None = None
+    stores: list[Words] = Field(default_factory=list)
 
 
 class VaultPolicy(Table):
@@ -201,6 +205,25 @@ def _data(project: Project) -> Iterator[Finding]:
         yield _nothing(project, 7, "vault.no-data")
 
 
+def _stores(project: Project) -> Iterator[Finding]:
+    """Places where models and data lie, summed up. A bucket that is named is asked."""
+    named = project.table("vault", VaultTable).stores
+    for name in named:
+        location = name if bucket_at(name) else project.root / name
+        command = ("torchkeep", "store", "check", path_argument(name))
+        try:
+            found = stores.check(location)
+        except TorchkeepError as error:
+            reason = message("vault.unread", why=error.message)
+            yield row(10, name, State.NOT_MEASURED, reason, fix=command)
+            continue
+        worst = tuple(one.reason for one in found.findings if one.state is found.verdict)
+        reason = message("vault.store.worst", rows=worst)
+        yield row(10, name, found.verdict, reason, fix=command)
+    if not named:
+        yield row(10, project.name, State.NOT_MEASURED, message("vault.store.none"))
+
+
 def sealed_files(project: Project) -> dict[str, Frame | Refused]:
     """The sealed files of a project by path: their frames, or why they have none."""
     out: dict[str, Frame | Refused] = {}
@@ -284,6 +307,8 @@ RULESET = Ruleset(
         Rule(id="TK-VAULT-005", item="models.encryption", check=_passphrases),
         Rule(id="TK-VAULT-006", item="models.encryption", check=_several),
         Rule(id="TK-VAULT-007", item="data.encryption", check=_data),
+        Rule(id="TK-VAULT-010", item="data.storage", check=_stores),
     ),
+    issues=stores.ISSUES,
     policy=VaultPolicy,
 )

@@ -30,6 +30,7 @@ __all__ = [
     "Readable",
     "Reader",
     "Source",
+    "bucket_at",
     "object_at",
     "open",
 ]
@@ -89,6 +90,20 @@ def object_at(location: str | os.PathLike[str]) -> tuple[str, str, str] | None:
         return None
     scheme = match[1].lower()
     return scheme, *_object(scheme, str(location)[match.end() :])
+
+
+def bucket_at(location: str | os.PathLike[str]) -> tuple[str, str] | None:
+    """Scheme and bucket of a store that a URL names or leads into; None for any other place.
+
+    Raises:
+        UsageError: The URL names no bucket.
+    """
+    match = _SCHEME.match(location) if isinstance(location, str) else None
+    if match is None or match[1].lower() not in ("s3", "gs", "az"):
+        return None
+    # Some key, so that the bucket alone is held to the same rules.
+    bucket = str(location)[match.end() :].partition("/")[0]
+    return match[1].lower(), _object(match[1].lower(), f"{bucket}/key")[0]
 
 
 def _object(scheme: str, rest: str) -> tuple[str, str]:
