@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -37,7 +38,7 @@ def states(folder, mutant=None):
     with crash.recording(folder, chunk=17) as disk:
         if mutant:
             mutant(disk)
-        files.append(folder / "file", MORE)
+        files.append(folder / "file", MORE, len(OLD))
         disk.promise("appended")
     return list(disk.states())
 
@@ -65,14 +66,14 @@ def test_a_crash_at_any_content_can_be_mended(tmp_path_factory, old, more, chunk
     folder, after = tmp_path_factory.mktemp("disk"), tmp_path_factory.mktemp("after")
     (folder / "file").write_bytes(old)
     with crash.recording(folder, chunk=chunk) as disk:
-        files.append(folder / "file", more)
+        files.append(folder / "file", more, len(old))
         disk.promise("appended")
     for number, state in enumerate(disk.states(most=4)):
         place = after / str(number)
         place.mkdir()
         state.lay_out(place)
-        files.append(place / "file", b"third")
-        assert (place / "file").read_bytes() in (old + b"third", old + more + b"third")
+        files.append(place / "file", b"third", len(old))
+        assert (place / "file").read_bytes() == old + b"third"
         assert files.pending(place / "file") is None
 
 
@@ -162,7 +163,7 @@ def test_a_failing_call_leaves_what_can_be_read(tmp_path_factory, code):
     folder = tmp_path_factory.mktemp("count")
     (folder / "file").write_bytes(OLD)
     with crash.recording(folder) as disk:
-        files.append(folder / "file", MORE)
+        files.append(folder / "file", MORE, len(OLD))
     for index in range(len(disk.calls)):
         folder = tmp_path_factory.mktemp("disk")
         path = folder / "file"
@@ -171,11 +172,11 @@ def test_a_failing_call_leaves_what_can_be_read(tmp_path_factory, code):
             crash.recording(folder, fail=lambda at, _, index=index: at == index and code),
             suppress(Internal),
         ):
-            files.append(path, MORE)
+            files.append(path, MORE, len(OLD))
         tree = {one.name: one.read_bytes() for one in folder.iterdir()}
         assert seen(tree) in (OLD, OLD + MORE)
-        files.append(path, b"third")
-        assert path.read_bytes() in (OLD + b"third", OLD + MORE + b"third")
+        files.append(path, b"third", len(OLD))
+        assert path.read_bytes() == OLD + b"third"
         assert names(folder) == ["file"]
 
 
@@ -185,7 +186,7 @@ def test_a_note_that_cannot_be_removed_is_told(tmp_path):
         crash.recording(tmp_path, fail=lambda _, call: call == "unlink" and errno.EIO),
         pytest.raises(Internal, match="is complete, but the note beside it cannot be removed"),
     ):
-        files.append(tmp_path / "file", MORE)
+        files.append(tmp_path / "file", MORE, len(OLD))
     assert (tmp_path / "file").read_bytes() == OLD + MORE
 
 
@@ -194,7 +195,7 @@ def test_only_a_regular_file_is_appended_to(tmp_path, name):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises((Internal, UsageError)):
-        files.append(tmp_path / name, MORE)
+        files.append(tmp_path / name, MORE, 0)
     assert names(tmp_path) == ["folder", "pipe"]
 
 
@@ -205,11 +206,22 @@ def test_a_note_of_somebody_else_is_none(tmp_path, note):
     assert files.pending(tmp_path / "file") is None
 
 
-def test_a_note_that_names_more_than_there_is_adds_no_hole(tmp_path):
+def test_the_note_of_an_earlier_append_changes_nothing(tmp_path):
+    """It may have outlived the file that it was written for."""
     (tmp_path / "file").write_bytes(OLD)
-    (tmp_path / "file.append").write_bytes(b"torchkeep-append-v1\n" + b"\xff" * 8)
-    files.append(tmp_path / "file", MORE)
-    assert (tmp_path / "file").read_bytes() == OLD + MORE
+    for length in (3, 1 << 63):
+        note = b"torchkeep-append-v1\n" + length.to_bytes(8, "little")
+        (tmp_path / "file.append").write_bytes(note)
+        files.append(tmp_path / "file", MORE, len(OLD))
+        assert (tmp_path / "file").read_bytes() == OLD + MORE
+        assert names(tmp_path) == ["file"]
+
+
+def test_a_file_that_is_shorter_now_gets_no_hole(tmp_path):
+    (tmp_path / "file").write_bytes(OLD)
+    with pytest.raises(UsageError, match="changed meanwhile"):
+        files.append(tmp_path / "file", MORE, len(OLD) + 1)
+    assert names(tmp_path) == ["file"]
 
 
 def test_through_a_link_the_note_lies_beside_the_file(tmp_path):
@@ -220,7 +232,7 @@ def test_through_a_link_the_note_lies_beside_the_file(tmp_path):
     )
     (tmp_path / "link").symlink_to("inner/file")
     assert files.pending(tmp_path / "link") == 3
-    files.append(tmp_path / "link", MORE)
+    files.append(tmp_path / "link", MORE, 3)
     assert (tmp_path / "inner" / "file").read_bytes() == OLD[:3] + MORE
     assert names(tmp_path / "inner") == ["file"]
 
@@ -313,25 +325,27 @@ def test_a_folder_that_appears_meanwhile_stays(tmp_path):
 # Locks.
 
 
+def free(path) -> bool:
+    """Whether another process could hold a file now."""
+    code = "import fcntl, sys\nfcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True)
+    assert not done.stderr or b"BlockingIOError" in done.stderr
+    return done.returncode == 0
+
+
 def test_one_process_holds_a_file_at_a_time(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(OLD)
-    code = "import fcntl, sys\nfcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)"
-
-    def free() -> bool:
-        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True)
-        assert not done.stderr or b"BlockingIOError" in done.stderr
-        return done.returncode == 0
 
     def fail():
         with files.locked(path):
-            assert not free()
+            assert not free(path)
             raise ZeroDivisionError
 
-    assert free()
+    assert free(path)
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert free()
+    assert free(path)
 
 
 def test_threads_wait_for_each_other(tmp_path):
@@ -357,3 +371,18 @@ def test_threads_wait_for_each_other(tmp_path):
 def test_what_cannot_be_opened_cannot_be_held(tmp_path):
     with pytest.raises(SourceError, match="cannot be opened"), files.locked(tmp_path / "missing"):
         pytest.fail("nobody can hold it")
+
+
+def test_a_file_that_is_replaced_before_it_is_held(tmp_path, monkeypatch):
+    """Whoever gets it then holds the new one."""
+    path, flock = tmp_path / "file", fcntl.flock
+    path.write_bytes(OLD)
+
+    def late(descriptor, how):
+        if path.read_bytes() == OLD:
+            files.write(path, MORE)
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with files.locked(path):
+        assert not free(path)

@@ -48,7 +48,7 @@ from unittest import mock
 from torchkeep.core import files
 
 # Calls that leave nothing behind that a crash could lose. Constants pass as well.
-_HARMLESS = {"PathLike", "access", "fspath", "fstat", "lseek", "path", "stat_result", "urandom"}
+_HARMLESS = set("PathLike access fspath fstat lseek path stat stat_result urandom".split())
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ rename, fsync of the folder. A kill or a crash leaves the old file or the new on
 the disk). What a kill may leave beside it is a hidden ``.torchkeep-*.tmp``, which no more people
 may read than the file that it was to become.
 """
-# ruff: noqa: PTH102, PTH108 (system calls stay calls of `os`, where a test can stand in for them)
+# ruff: noqa: PTH102, PTH108, PTH116 (system calls stay calls of `os`, where a test can stand in for them)
 
 from __future__ import annotations
 
@@ -102,15 +102,21 @@ def replacing(path: Name, *, exclusive: bool = False, private: bool = False) -> 
             _sync_folder(folder)
 
 
-def append(path: Name, data: bytes) -> None:
-    """Put ``data`` behind the end of a file, whole or not at all.
+def append(path: Name, data: bytes, at: int) -> None:
+    """Put ``data`` behind the first ``at`` bytes of a file, whole or not at all.
 
-    For files of which copying the rest would cost too much. The length that the file has now is
-    first noted in ``NAME.append`` beside it. After a kill or a crash :func:`pending` finds the
-    note, and the next append takes away what was half-written.
+    For files of which copying the rest would cost too much. The length is first noted in
+    ``NAME.append`` beside it, where :func:`pending` finds it after a kill or a crash.
+
+    Args:
+        path: The file.
+        data: Its new end.
+        at: How many of its bytes stay. What follows them was half-written by an append that was
+            interrupted, as only whoever knows the format can tell: a note may have outlived the
+            append, and even the file, that it was written for.
 
     Raises:
-        UsageError: It is no regular file.
+        UsageError: It is no regular file, or has fewer bytes.
         Internal: The disk or the system refused.
     """
     note = _note(path)
@@ -118,9 +124,8 @@ def append(path: Name, data: bytes) -> None:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
             raise ValueError("that is not a regular file")
-        at = pending(path)
-        if at is None or at > info.st_size:
-            at = info.st_size
+        if at > info.st_size:
+            raise ValueError("it has changed meanwhile")
         write(note, _MARK + at.to_bytes(8, "little"))
         os.ftruncate(descriptor, at)
         view = memoryview(data)
@@ -210,9 +215,10 @@ def locked(path: Name) -> Iterator[None]:
 
     with ExitStack() as stack:
         with _reported(path, "cannot be opened", SourceError):
-            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
-            descriptor = stack.enter_context(_opened(path, flags))
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            held = -1
+            while held < 0 or not os.path.samestat(os.fstat(held), os.stat(path)):
+                held = stack.enter_context(_opened(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY))
+                fcntl.flock(held, fcntl.LOCK_EX)  # and look again: it may have been replaced
         yield
 
 

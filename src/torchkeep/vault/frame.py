@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from torchkeep.core.errors import SourceError
 from torchkeep.core.source import Readable, Source
 from torchkeep.vault import blocks, header, manifest, signing, suite
 from torchkeep.vault.blocks import Block
@@ -102,8 +101,10 @@ class Suffix:
         self._held = source.read(self._start, source.size - self._start)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly ``length`` bytes from ``offset``."""
-        if offset >= self._start and length >= 0 and offset + length <= self.size:
+        """Exactly ``length`` bytes from ``offset``; ValueError where there are none."""
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise ValueError("a section of it lies outside of it")
+        if offset >= self._start:
             return self._held[offset - self._start : offset - self._start + length]
         return self._source.read(offset, length)
 
@@ -115,12 +116,13 @@ def read(source: Source) -> Frame:
         Foreign: It is no sealed file of this version.
         MissingExtra: Its suite needs one.
         Damaged: Its form is not what the format says.
+        SourceError: It cannot be read.
     """
     head, raw = header.read(source, source.name)
     found = suite.of(head.suite)
     try:
         return _read(source, Suffix(source), head, raw, found)
-    except (ValueError, SourceError) as error:
+    except ValueError as error:
         raise Damaged(source.name, str(error)) from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from torchkeep.core.errors import Foreign, SourceError
+from torchkeep.core.errors import Foreign
 from torchkeep.core.source import Readable
 from torchkeep.vault import canonical
 from torchkeep.vault.canonical import Fields, from_hex
@@ -67,15 +67,18 @@ def read(source: Readable, name: str) -> tuple[Header, bytes]:
 
     Raises:
         Foreign: The file is no sealed file of this version.
+        SourceError: It cannot be read.
     """
     try:
-        start = source.read(0, len(MAGIC) + 4)
+        start = source.read(0, min(source.size, len(MAGIC) + 4))
         length = int.from_bytes(start[len(MAGIC) :], "little")
         if not start.startswith(MAGIC) or length > _LONGEST:
             raise ValueError("its first bytes are those of another format")
+        if len(start) + length > source.size:
+            raise ValueError("it ends within its header")
         body = source.read(len(start), length)
         return _parse(canonical.decode(body)), start + body
-    except (ValueError, SourceError) as error:
+    except ValueError as error:
         raise Foreign(
             f"{name} is no sealed file that this version of torchkeep reads: {error}",
             next="name a file that torchkeep seal has written",

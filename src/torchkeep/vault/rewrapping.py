@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from torchkeep.core import files, progress
@@ -52,9 +52,7 @@ def rewrap(
         UsageError: The recipients do not go together.
     """
     check(recipients, mixed=mixed)
-    # In a store nothing can be locked: there the put itself finds out whether it comes too late.
-    lock = nullcontext() if object_at(location) else files.locked(location)
-    with lock, opening.open(location, identity, level=Level.TAGS) as sealed:
+    with _alone(location), opening.open(location, identity, level=Level.TAGS) as sealed:
         frame = sealed.frame
         _allow(sealed, recipients)
         source, start = frame.source, frame.block.immutable
@@ -69,7 +67,7 @@ def rewrap(
         if isinstance(source, Joined):
             source.put(before + block)
         else:
-            files.append(location, block)
+            files.append(location, block, source.size)
         return len(block)
 
 
@@ -103,7 +101,8 @@ def rekey(
     """
     check(recipients, mixed=mixed)
     place = location if target is None else target
-    with opening.open(location, identity, trust=trust) as sealed:
+    lock = _alone(location) if target is None else nullcontext()
+    with lock, opening.open(location, identity, trust=trust) as sealed:
         frame = sealed.frame
         _allow(sealed, recipients)
         of = Identification(
@@ -123,6 +122,12 @@ def rekey(
             progress.task(f"sealing {frame.name} anew", frame.manifest.data) as advance,
         ):
             return _anew(sealed, writer, advance)
+
+
+def _alone(location: str | os.PathLike[str]) -> AbstractContextManager[None]:
+    """Nobody else seals the file anew or for others meanwhile."""
+    # In a store nothing can be locked: there the put itself finds out whether it comes too late.
+    return nullcontext() if object_at(location) else files.locked(location)
 
 
 def _anew(sealed: Sealed, writer: Writer, advance: Advance) -> Receipt:
