@@ -171,3 +171,14 @@ def test_what_has_no_scheme_is_a_name(text):
 def test_a_stanza_of_an_unknown_provider_opens_nothing():
     key, _ = SecretKey.generate()
     assert key.unwrap(Stanza("vault-transit", bytes(64)), bytes(32)) is None
+
+
+def test_a_file_is_opened_by_the_name_of_a_key_that_lies_elsewhere(held, tmp_path):
+    _, text = SecretKey.generate()
+    held({("s", "n"): text})
+    (tmp_path / "x").write_bytes(b"weights")
+    sealing.seal(tmp_path / "x", tmp_path / "x.tks", [provider.recipient("keyring:s/n")])
+    with opening.open(tmp_path / "x.tks", "keyring:s/n"):
+        pass
+    with pytest.raises(UsageError, match="holds nothing under s/other"):
+        opening.open(tmp_path / "x.tks", "keyring:s/other")

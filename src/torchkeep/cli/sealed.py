@@ -99,8 +99,7 @@ def seal(
         versions=(lowest, version) if lowest else None,
         recipients=_ids(recipients) if pin else None,
     )
-    # Beside an object in a store lies nothing of ours, and to hash it is to fetch it.
-    shelf = Shelf(path, force=force) if isinstance(path, Path) and not no_statement else None
+    shelf = None if no_statement else _shelf(path, force, passphrase_file)
     with output.working():
         done = sealing.seal(
             location,
@@ -112,8 +111,7 @@ def seal(
             overwrite=force,
             mixed=mixed,
         )
-        said = done.statement() if shelf else None
-    kept = shelf.keep(said) if shelf and said else None
+        kept = _keep(shelf, done)
     if as_json:
         output.document(done.to_json() | {"statement": str(kept) if kept else None})
         return
@@ -322,6 +320,18 @@ def rekey(
     else:
         counts = {"recipients": len(recipients), "signers": len(sign)}
         _say("cli.rekeyed", language, name=str(target or location), **counts)
+
+
+def _shelf(path: Path | str, force: bool, passphrase_file: Path | None) -> Shelf | None:
+    """None for an object in a store: beside it lies nothing of ours, and hashing it fetches it."""
+    if isinstance(path, str):
+        return None
+    return Shelf(path, force=force, passphrase_file=passphrase_file)
+
+
+def _keep(shelf: Shelf | None, done: sealing.Sealing) -> Path | None:
+    said = done.statement() if shelf else None
+    return shelf.keep(said) if shelf and said else None
 
 
 def _say(key: str, language: str, **args: object) -> None:

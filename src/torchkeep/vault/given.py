@@ -9,13 +9,13 @@ from typing import Final
 
 from torchkeep.core.errors import UsageError
 from torchkeep.core.text import visible
-from torchkeep.vault import keys
+from torchkeep.vault import keys, providers
 from torchkeep.vault.home import Name
 from torchkeep.vault.recipients import Identity
 from torchkeep.vault.trust import Trust, load
 
 Opener = Identity | Name
-"""An identity, or the path or name of its key file."""
+"""An identity, the path or name of its key file, or the name of a key that lies elsewhere."""
 
 Openers = Opener | Sequence[Opener]
 """One of them, or several."""
@@ -45,6 +45,8 @@ def trusted(given: Trusted) -> Trust | None:
 
 
 def _loaded(opener: Opener) -> list[Identity]:
+    if isinstance(opener, str) and (provider := providers.find(opener)):
+        return [provider.identity(opener)]
     if isinstance(opener, str | os.PathLike):
         return list(keys.identity(opener, _ask))
     return [opener]
