@@ -112,7 +112,8 @@ def load(
         found = tensors.state_dict(sealed)
         try:
             return _unpack(tree, found)
-        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        # RuntimeError: nesting without end, and what torch says of a device that there is not.
+        except (ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
             raise Foreign(
                 f"{sealed.frame.name} holds a training state that this version does not know",
                 next="update torchkeep",
@@ -212,8 +213,10 @@ _MAKE: Final[dict[str, Callable[[Any], Any]]] = {
 
 
 def _unpack(node: Any, found: dict[str, Tensor]) -> Any:
-    if not isinstance(node, list):
+    if node is None or type(node) in (bool, int, str):
         return node
+    if not isinstance(node, list):
+        raise TypeError("a value that is not plain has a kind")
     kind = node[0]
     if kind == "tensor":
         tensor = found[str(node[1])]
