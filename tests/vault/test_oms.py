@@ -164,6 +164,16 @@ def test_a_bundle_is_what_its_specification_says(model, key):
     assert statement["subject"][0]["name"] == "model"
 
 
+def test_files_stand_in_the_order_in_which_others_write_them(model, key):
+    oms.sign(model, key)
+    theirs, ours = (
+        json.loads(base64.b64decode(json.loads(path.read_bytes())["dsseEnvelope"]["payload"]))
+        for path in (RECORDED / "prime256v1.sig", model / "model.sig")
+    )
+    assert ours["predicate"]["resources"] == theirs["predicate"]["resources"]
+    assert ours["subject"] == theirs["subject"]
+
+
 def test_a_signature_is_replaced_only_on_demand(model, key):
     oms.sign(model, key)
     before = read(model / "model.sig")
@@ -277,9 +287,10 @@ def _resource(statement, **change) -> None:
 
 
 def _twice(statement) -> None:
+    """A false digest and then the right one, under a root of those that a careless reader keeps."""
     resources = statement["predicate"]["resources"]
-    resources.append(resources[0] | {"digest": "0" * 64})
     rooted(statement)
+    resources.insert(0, resources[0] | {"digest": "0" * 64})
 
 
 WRONG = {
@@ -367,6 +378,19 @@ def test_a_signature_that_is_not_by_the_key_is_refused_before_anything_is_read(m
     found = oms.verify(model, key.public_key())
     assert (found.is_verified, found.model, found.files) == (False, "", 0)
     assert found.reason.endswith("was not made by that key")
+
+
+def test_a_signature_over_another_type_is_refused(model, key):
+    oms.sign(model, key)
+    envelope = bundle.decode(model / "model.sig")
+    made = key.sign(pae("text/plain", envelope.payload), bundle.ec.ECDSA(bundle.hashes.SHA256()))
+
+    def change(document) -> None:
+        document["dsseEnvelope"]["payloadType"] = "text/plain"
+        document["dsseEnvelope"]["signatures"][0]["sig"] = base64.b64encode(made).decode()
+
+    _bundle(change)(model / "model.sig")
+    assert not oms.verify(model, key.public_key()).is_verified
 
 
 def test_another_key_is_refused(model, key):
