@@ -149,6 +149,13 @@ def test_a_key_of_another_length_is_none(monkeypatch):
     assert key.unwrap(Stanza("aws-kms", b"\x09symmetric" + key.id + b"x"), HEADER) is None
 
 
+@pytest.mark.parametrize("rest", [b"", bytes(6145)])
+def test_the_service_is_not_asked_for_what_it_cannot_answer(monkeypatch, rest):
+    monkeypatch.setattr(kms, "_client", lambda _: Answering("AccessDeniedException"))
+    key = kms.identity(f"kms:{ARN}{ID}")
+    assert key.unwrap(Stanza("aws-kms", b"\x09symmetric" + key.id + rest), HEADER) is None
+
+
 class Answering:
     """A client whose service answers with a code, or with ``said``."""
 

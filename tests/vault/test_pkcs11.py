@@ -115,6 +115,17 @@ def test_a_changed_stanza_is_refused(home, name):
 
 
 @needs_token
+@pytest.mark.parametrize("length", [0, 48, 48 + 2049])
+def test_a_token_is_not_asked_for_what_it_cannot_have_wrapped(home, monkeypatch, length):
+    identity = pkcs11.identity(uri(home, "kek"))
+    monkeypatch.delenv("TORCHKEEP_PKCS11_MODULE")
+    stanza = Stanza("pkcs11", b"\x07aes-kwp" + bytes(length))
+    assert identity.unwrap(stanza, HEADER) is None
+    with pytest.raises(UsageError, match="nothing says which library"):
+        identity.unwrap(Stanza("pkcs11", b"\x07aes-kwp" + bytes(88)), HEADER)
+
+
+@needs_token
 def test_an_rsa_pair_seals_without_a_pin(home):
     recipient = pkcs11.recipient("pkcs11:token=models%20of%20us;object=pair")
     stanza = recipient.wrap(FILE_KEY, HEADER)
