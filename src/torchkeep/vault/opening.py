@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from torchkeep.core import files, source
-from torchkeep.core.errors import Refused
+from torchkeep.core.errors import Refused, UsageError
 from torchkeep.core.source import FileSource, Source
 from torchkeep.vault import checking, frame, later, memory
 from torchkeep.vault.errors import Damaged, Withheld
@@ -140,10 +140,13 @@ def verify(
         remember: Whether a version that is trusted counts as seen from now on.
 
     Raises:
+        UsageError: The level needs an identity, and there is none.
         Foreign: It is no sealed file, or cannot be read.
     """
     keys, policy = identities(identity), trusted(trust)
     wanted = level or (Level.FULL if keys else Level.PUBLIC)
+    if wanted is not Level.PUBLIC and not keys:
+        raise UsageError(f"the level {wanted} needs an identity", next="name one with --identity")
     found: Frame | None = None
     code, reason = "verified", ""
     with _source(location) as opened:
