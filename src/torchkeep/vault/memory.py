@@ -65,16 +65,22 @@ def remember(signer: bytes, model: str, version: int, lowest: int) -> None:
     Raises:
         Internal: It cannot be written.
     """
-    known = _load()
     key = _key(signer, model)
-    before = known.get(key, Seen(0, 0))
-    now = Seen(max(before.version, version), max(before.lowest, lowest))
-    if now == before:
+    known = _load()
+    if _raised(known, key, version, lowest) == known.get(key):
         return
-    known[key] = now
     files.make_private_folder(folder())
-    document = {"schema_version": 1, "seen": {key: asdict(seen) for key, seen in known.items()}}
-    files.write(folder() / _NAME, json.dumps(document, sort_keys=True, indent=1), private=True)
+    with files.locked(folder()):  # another process may remember something else just now
+        known = _load()
+        known[key] = _raised(known, key, version, lowest)
+        seen = {key: asdict(seen) for key, seen in known.items()}
+        document = json.dumps({"schema_version": 1, "seen": seen}, sort_keys=True, indent=1)
+        files.write(folder() / _NAME, document, private=True)
+
+
+def _raised(known: dict[str, Seen], key: str, version: int, lowest: int) -> Seen:
+    before = known.get(key, Seen(0, 0))
+    return Seen(max(before.version, version), max(before.lowest, lowest))
 
 
 def _key(signer: bytes, model: str) -> str:
