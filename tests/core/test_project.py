@@ -20,7 +20,7 @@ TODAY = date(2026, 6, 1)
 LATEST = TODAY + timedelta(days=180)
 HEAD = '[project]\nname = "p"\n'
 WAIVER = '[[waivers]]\nrule = "TK-X-1"\nreason = "why"\nowner = "who"\nexpires = '
-TABLES = "data, models, policy, project, waivers"
+TABLES = "data, models, policy, project, vault, waivers"
 MODEL = "build, classes, mean, outputs, range, std, test, train, weights"
 
 
