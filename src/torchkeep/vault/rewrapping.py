@@ -100,7 +100,6 @@ def rekey(
         UsageError: The recipients do not go together, or the target is there.
     """
     check(recipients, mixed=mixed)
-    place = location if target is None else target
     lock = _alone(location) if target is None else nullcontext()
     with lock, opening.open(location, identity, trust=trust) as sealed:
         frame = sealed.frame
@@ -109,7 +108,7 @@ def rekey(
             model=frame.header.model, version=frame.header.version, previous=frame.header_hash
         )
         with (
-            later.replacing(place, exclusive=target is not None) as file,
+            later.replacing(target or location, exclusive=target is not None) as file,
             Writer(
                 file,
                 recipients,
