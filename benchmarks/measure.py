@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import statistics
 import subprocess
 import time
 from collections.abc import Container, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 # One thread each: what a library would start for itself is no part of the question.
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -17,6 +18,25 @@ ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)
 
 SLOW_MS = 2000
 
+SERVE = """
+import gc, json, sys, time
+def memory(what):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(what)) * 1024 / 1e6
+def measured(task):
+    gc.collect()
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak so far is forgotten
+    before = memory("VmRSS")
+    wall, cpu = time.perf_counter(), time.process_time()
+    kept = task()  # what it returns is let go of after the clock
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return [wall * 1000, cpu * 1000, memory("VmHWM") - before]
+print(json.dumps(sorted(TASKS)), flush=True)
+for line in sys.stdin:
+    print(json.dumps(measured(TASKS[line.strip()])), flush=True)
+"""
+
 
 class Sample(NamedTuple):
     """One run: wall and CPU time in milliseconds, and the most memory it held, in 10^6 bytes."""
@@ -24,6 +44,62 @@ class Sample(NamedTuple):
     wall: float
     cpu: float
     peak: float
+
+
+class Worker:
+    """A process that runs what it is told: what it needs to start is no part of the question.
+
+    It may use all cores. The peak of a sample is what it held beyond the moment before.
+
+    Args:
+        python: The interpreter.
+        code: Defines ``TASKS``, functions by name.
+        arguments: For the code.
+    """
+
+    def __init__(self, python: str, code: str, *arguments: str) -> None:
+        # Threads that wait must not count as work.
+        environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
+        self._child = subprocess.Popen(
+            [python, "-c", code + SERVE, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.names: list[str] = self._answer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.communicate()
+
+    def run(self, name: str) -> Sample:
+        """Run one task and measure it."""
+        assert self._child.stdin is not None
+        print(name, file=self._child.stdin, flush=True)
+        return Sample(*self._answer())
+
+    def _answer(self) -> Any:
+        assert self._child.stdout is not None
+        line = self._child.stdout.readline()
+        if not line:
+            raise SystemExit(f"a process of the benchmark ended with {self._child.wait()}")
+        return json.loads(line)
+
+
+def turns(workers: dict[str, Worker], runs: int) -> dict[str, list[Sample]]:
+    """Run every task once a round, in an order drawn anew; the first round does not count."""
+    samples: dict[str, list[Sample]] = {name: [] for name in workers}
+    order, chance = list(workers), random.Random(0)
+    for number in range(runs + 1):
+        chance.shuffle(order)
+        for name in order:
+            sample = workers[name].run(name)
+            if number:
+                samples[name].append(sample)
+    return samples
 
 
 def once(command: Sequence[str], expected: Container[int] = (0,)) -> Sample:
