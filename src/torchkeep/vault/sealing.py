@@ -18,7 +18,7 @@ from torchkeep.vault.header import LONGEST_NAME
 from torchkeep.vault.manifest import Policy
 from torchkeep.vault.recipients import Recipient
 from torchkeep.vault.signing import Signer
-from torchkeep.vault.writing import CHUNK, Identification, Writer, spans
+from torchkeep.vault.writing import CHUNK, Identification, Receipt, Writer, spans
 
 Location = str | os.PathLike[str]
 
@@ -123,6 +123,13 @@ def seal(
     ):
         content = _contents(writer, found)
         done = writer.finish(metadata=metadata, content=content, policy=policy)
+    is_one = len(found) == 1 and not os.path.isdir(location)  # noqa: PTH112 - a URL is none
+    return _sealing(location, target, done, content, is_one)
+
+
+def _sealing(
+    location: Location, target: Location, done: Receipt, content: str | None, is_one: bool
+) -> Sealing:
     return Sealing(
         source=visible(os.fspath(location)),
         target=visible(os.fspath(target)),
@@ -131,7 +138,7 @@ def seal(
         items=done.items,
         content=content,
         places=(os.fspath(location), os.fspath(target)),
-        is_one=len(found) == 1 and not os.path.isdir(location),  # noqa: PTH112 - a URL is none
+        is_one=is_one,
     )
 
 
