@@ -236,6 +236,8 @@ class _Search:
 
     def add(self, location: Location) -> None:
         """The file itself, or all files below a folder; what cannot be looked at is a report."""
+        if location == "":  # a shell variable that nobody set, and not the current folder
+            raise UsageError("there is a location without a name", next="name a file or a folder")
         path = Path(location)
         if isinstance(location, str) and "://" in location:
             self.found.append(location)
