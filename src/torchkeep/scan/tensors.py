@@ -135,9 +135,11 @@ class Recorder(Machine):
     def persist(self, id: Any) -> Any:
         """Keep ids of storages."""
         found = storage_of(id)
-        if found is not None:
-            self.storages[found.key, found.size, found.dtype] = found
-        fetched = super().persist(id)
+        if found is None:
+            return super().persist(id)
+        self.storages[found.key, found.size, found.dtype] = found
+        # Of five parts it is what every format of torch has, so nobody need look at it again.
+        fetched = super().persist(id) if len(id) > 5 else Persistent(id, self.at)
         if isinstance(fetched, Persistent):
             fetched.found = found
         return fetched
