@@ -217,6 +217,22 @@ def test_nothing_is_written_where_the_scan_cannot_start(here, capfd, form):
     assert tree(here) == before
 
 
+@pytest.mark.parametrize("places", [["clean.pkl"], ["."], ["danger.pkl", "./clean.pkl"]])
+def test_a_report_never_takes_the_place_of_a_model(here, capfd, places):
+    (here / "link").symlink_to("clean.pkl")
+    before = tree(here)
+    for target in ("clean.pkl", "./clean.pkl", str(here / "clean.pkl"), "link"):
+        assert app.run(["scan", "--format", "sarif", "-o", target, *places]) == 2
+        assert "is what is scanned" in capfd.readouterr().err
+    assert tree(here) == before
+
+
+def test_a_variable_that_is_not_set_is_not_the_current_folder(here, capfd):
+    for places in ([""], ["clean.pkl", ""]):
+        assert app.run(["scan", *places]) == 2
+        assert "without a name" in capfd.readouterr().err
+
+
 def test_sarif_tells_the_exit_status(here, capfd):
     for name, status in [("clean.pkl", 0), ("danger.pkl", 1), ("unknown.onnx", 3)]:
         assert app.run(["scan", "--format", "sarif", name]) == status

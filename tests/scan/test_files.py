@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -255,7 +256,7 @@ def test_a_stream_or_a_disk_that_fails_is_not_scanned(monkeypatch):
     def full(*_args, **_settings):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spool.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
     refused = scan.stream(io.BytesIO(CLEAN), "<stdin>")
     for report, why in ((broken, "Input/output error"), (refused, "No space left")):
         assert report.verdict is Verdict.NOT_SCANNED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
@@ -105,6 +104,8 @@ def run(arguments: Sequence[str]) -> int:
         return 130
     except Exception as error:  # the machine's refusal, or a bug of ours: one line, and how to see
         if os.environ.get("TORCHKEEP_DEBUG"):
+            import traceback
+
             traceback.print_exc()
         return _tell(_refused(error) if isinstance(error, OSError) else _bug(error), as_json)
     return status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -103,6 +104,8 @@ def scan(
     with output.working():
         named = keep or statement_to is not None
         report = _report(locations, patterns, tier=level, allowed=allowed, named=named)
+        if target is not None:
+            _spare(target, report)
         if named:
             # Only when it is asked for: a scan of one small file must start at once.
             from torchkeep.scan import statement
@@ -118,6 +121,15 @@ def scan(
     else:
         output.data(render(report, form))
     return report.verdict.exit_code
+
+
+def _spare(target: Path, report: Report) -> None:
+    """A report takes the place of an older one, and never that of a model."""
+    place = os.path.realpath(target)
+    names = [one.path for one in report.files if one.verdict is not Verdict.NOT_A_MODEL]
+    if any("\0" not in name and os.path.realpath(name) == place for name in names):
+        name = visible(str(target))
+        raise UsageError(f"{name} is what is scanned", next="give the report another name")
 
 
 def _report(

@@ -29,6 +29,7 @@ _FORMATS: Final = {
     Kind.EMPTY: "texts",
     Kind.UNKNOWN: "texts",
 }
+_AROUND: Final = frozenset({"TK-SCAN-020", "TK-SCAN-030"})  # bytes behind, before or between
 
 
 def look(job: Job, source: Readable, member: str = "", depth: int = 0) -> tuple[Kind, ...]:
@@ -52,8 +53,23 @@ def look(job: Job, source: Readable, member: str = "", depth: int = 0) -> tuple[
         job.issue(34, Verdict.NOT_SCANNED, "too-deep", member=member)
         return found
     for kind in found:
-        if name := _FORMATS.get(kind):
+        if kind is Kind.ZIP and Kind.TAR in found[: found.index(kind)]:
+            _within(job, source, member, depth)
+        elif name := _FORMATS.get(kind):
             import_module(f"torchkeep.scan.formats.{name}").look(job, source, member, depth)
         else:
             job.issue(61, Verdict.NOT_SCANNED, "unknown-kind", member=member, kind=kind.value)
     return found
+
+
+def _within(job: Job, source: Readable, member: str, depth: int) -> None:
+    """A zip archive near the end of a tar archive: mostly its last member, and scanned as such.
+
+    Some readers would take it for the file itself. What they would find is scanned; that the tar
+    archive stands around it is no damage, and nothing that is left over.
+    """
+    from torchkeep.scan.formats import zips
+
+    other = zips.trial(job)
+    zips.look(other, source, member, depth)
+    zips.keep(job, other, all_but=_AROUND)

@@ -18,6 +18,7 @@ from torchkeep.core.source import Readable
 from torchkeep.core.text import visible
 from torchkeep.scan import dispatch, shards
 from torchkeep.scan.job import Followed, Job
+from torchkeep.scan.pickle import budget
 from torchkeep.scan.pickle.policy import Policy, Tier
 from torchkeep.scan.spool import Spool
 from torchkeep.scan.verdict import FileReport, Report, Verdict
@@ -203,7 +204,7 @@ def _scan(
 ) -> FileReport:
     job = Job(FileReport(path=name), tier=tier, allowed=allowed or {}, followed=followed)
     try:
-        with _uncollected():
+        with _uncollected(), budget.shared():
             kinds = dispatch.look(job, opened)
             if then is not None:
                 then(job)
@@ -236,6 +237,8 @@ class _Search:
 
     def add(self, location: Location) -> None:
         """The file itself, or all files below a folder; what cannot be looked at is a report."""
+        if location == "":  # a shell variable that nobody set, and not the current folder
+            raise UsageError("there is a location without a name", next="name a file or a folder")
         path = Path(location)
         if isinstance(location, str) and "://" in location:
             self.found.append(location)

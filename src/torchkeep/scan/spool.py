@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from types import TracebackType
 from typing import IO, Final, Self
 
@@ -14,6 +13,8 @@ class Spool:
     """Bytes that were unpacked: in memory while they are few, else in a temporary file."""
 
     def __init__(self) -> None:
+        import tempfile  # a scan of one small file must start at once
+
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
         self.size = 0
 

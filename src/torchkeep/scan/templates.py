@@ -20,7 +20,7 @@ _TOKEN: Final = re.compile(
     r"""|(?P<name>[^\W\d]\w*)|(?P<number>\d[\w.]*)|(?P<sign>.)""",
     re.DOTALL,
 )
-_INNER: Final = re.compile(r"__\w+__|[.\[]_")
+_INNER: Final = re.compile(r"__\w+__|[.\[]_|^__\w|\w__$")  # the halves of such a name, too
 # Names by which Python's inner life is reached, and helpers that templates have no use for.
 _NEVER: Final = frozenset(
     {"lipsum", "get_flashed_messages", "url_for", "func_globals", "gi_frame", "f_globals"}

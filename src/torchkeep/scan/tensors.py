@@ -135,9 +135,14 @@ class Recorder(Machine):
     def persist(self, id: Any) -> Any:
         """Keep ids of storages."""
         found = storage_of(id)
-        if found is not None:
-            self.storages[found.key, found.size, found.dtype] = found
-        return super().persist(id)
+        if found is None:
+            return super().persist(id)
+        self.storages[found.key, found.size, found.dtype] = found
+        # Of five parts it is what every format of torch has, so nobody need look at it again.
+        fetched = super().persist(id) if len(id) > 5 else Persistent(id, self.at)
+        if isinstance(fetched, Persistent):
+            fetched.found = found
+        return fetched
 
 
 _REBUILDS: Final = frozenset(
@@ -169,7 +174,7 @@ def tensor_of(made: Made, name: str = "") -> Tensor | None:
     function, args = _rebuild(made) or ("", ())
     if len(args) < 4 or not isinstance(args[0], Persistent):
         return None
-    storage = storage_of(args[0].id)
+    storage = args[0].found or storage_of(args[0].id)
     dtype = storage.dtype if storage else ""
     if function == "_rebuild_tensor_v3":
         dtype = args[6].name if len(args) > 6 and isinstance(args[6], Global) else ""

@@ -90,6 +90,9 @@ BAD_TEMPLATES = [
     "{%+ if x.__a__ %}",
     "{# #}{{ x.__class__ }}", "{{ \"}}\" ~ x.__class__ }}",
     "{% raw %}{% endraw %}{{ x.__class__ }}",
+    # A name in two halves, which Jinja puts together itself where nothing stands between them.
+    "{{ ''['__cl' + 'ass__'] }}", "{{ ''['__cl' 'ass__'] }}", "{{ ['__cla', 'ss__']|join }}",
+    "{% set a = '__cl' %}{% set b = 'x' %}", "{{ x['\\u005f_class'] }}",
 ]  # fmt: skip
 
 

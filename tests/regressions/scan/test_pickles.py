@@ -267,3 +267,14 @@ def test_a_function_within_an_argument_is_no_data():
 def test_an_argument_that_holds_itself_ends():
     stream = b"\x80\x02ccollections\nOrderedDict\n]q\x00h\x00a\x85R."
     assert scan.data(stream, "loop.pkl").verdict is scan.Verdict.CLEAN
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_constants_of_python_are_data(protocol):
+    data = pickle.dumps({"index": (..., NotImplemented)}, protocol)
+    assert verdict(data) is Verdict.CLEAN
+    assert verdict(data, tier=Tier.WEIGHTS) is Verdict.DANGEROUS  # torch's weights_only has neither
+
+
+def test_constants_of_python_are_not_called():
+    assert verdict(b"\x80\x02" + name("builtins", "Ellipsis") + b")R.") is Verdict.DANGEROUS

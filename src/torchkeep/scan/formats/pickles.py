@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -133,6 +132,8 @@ def _encoded(job: Job, source: Readable, text: Blob, member: str, depth: int) ->
 def _remember(followed: list[Followed], source: Readable, outcome: Outcome) -> None:
     length = outcome.end - outcome.start
     if not outcome.broken and length <= _LONGEST_KEPT and len(followed) < _MOST_KEPT:
+        import hashlib  # a scan of one small file must start at once
+
         digest = hashlib.sha256(source.read(outcome.start, length)).digest()
         followed.append(Followed(length, digest, frozenset(outcome.names)))
 

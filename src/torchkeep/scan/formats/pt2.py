@@ -63,6 +63,16 @@ _FUNCTIONS: Final = frozenset(
 _OUTWARD: Final = re.compile(
     r"torch\.ops\.(aten\.(save|from_file)|image\.\w*file|c10d_functional_autograd|_?inductor)\b"
 )
+# torch walks from one of these modules along any attributes: ``torch.os.system`` leads somewhere.
+_WALKED: Final = re.compile(r"torch|math|_operator")
+_OPERATOR: Final = re.compile(
+    r"torch\.ops(\.(?!__)\w+){2,}|torch\.sym_\w+|math\.[a-z]\w*|_operator\.(?!\w*(getter|call))\w+"
+    r"|torch\.(_C\._set_grad_enabled|autograd\.grad_mode\.set_grad_enabled)"
+    r"|torch\.(amp\.autocast_mode|_functorch\.predispatch|export\.custom_ops)\._[a-z]\w*"
+    r"|torch\._functorch\.predispatch\.lazy_load_decompositions"
+    r"|torch\.fx\.experimental\.symbolic_shapes\.cast_symbool_to_symint_guardless",
+    re.ASCII,
+)
 
 
 def look(
@@ -155,8 +165,15 @@ def _check_graph(job: Job, source: Readable, found: Member, member: str) -> None
     for key, text in dict.fromkeys(_texts(_json(job, source, found, member))):
         if key == "expr_str" and not is_arithmetic(text):
             job.issue(47, Verdict.NEEDS_REVIEW, "odd-expression", member=name, expression=text[:60])
-        elif key == "target" and (match := _OUTWARD.match(text)):
-            job.issue(44, Verdict.NEEDS_REVIEW, "script-operator", member=name, operator=match[0])
+        elif key == "target" and _is_outward(text):
+            job.issue(44, Verdict.NEEDS_REVIEW, "script-operator", member=name, operator=text[:60])
+
+
+def _is_outward(target: str) -> bool:
+    """Whether a target is an operator that reaches out of the process, or none of torch at all."""
+    if _OUTWARD.match(target):
+        return True
+    return bool(_WALKED.match(target)) and not _OPERATOR.fullmatch(target)
 
 
 def is_arithmetic(text: str) -> bool:

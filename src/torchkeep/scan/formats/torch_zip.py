@@ -169,17 +169,18 @@ def _check_storages(saved: _Saved, record: str, storages: Iterable[Storage]) -> 
     folder = record.removesuffix(".pkl") + "/"
     for storage in storages:
         key = storage.key
-        path = key if _SHARED.fullmatch(key) else folder + key
-        found = saved.records.get(fold(path), [])
+        is_shared = _SHARED.fullmatch(key)
+        path = key if is_shared else folder + key
+        found = saved.records.get(folded := fold(path), [])
         if not found and folder == "bytecode/":
-            path = f"constants/{key}"
+            path = folded = f"constants/{key}"
             found = saved.records.get(path, [])
         if not found:
             name = saved.name(record)
             saved.job.issue(42, Verdict.MALFORMED, "storage-missing", member=name, key=path[:80])
             continue
-        if _KEY.fullmatch(key) or _SHARED.fullmatch(key):
-            saved.referenced.add(fold(path))
+        if is_shared or _KEY.fullmatch(key):
+            saved.referenced.add(folded)
         sizes = {storage.size, 0} if folder == _SHAPES else {storage.size}
         for reading in found:
             if reading.size not in sizes:

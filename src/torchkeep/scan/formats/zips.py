@@ -159,12 +159,13 @@ def trial(job: Job) -> Job:
     return Job(FileReport(path=job.report.path), job.tier, job.allowed, job.unpacked)
 
 
-def keep(job: Job, other: Job) -> None:
-    """Take over from a trial what no chance can have put there."""
+def keep(job: Job, other: Job, *, all_but: frozenset[str] | None = None) -> None:
+    """Take over from a trial what no chance can have put there, or all but some rules."""
     job.unpacked = other.unpacked
     job.report.allowed |= other.report.allowed
     for issue in other.report.issues:
-        if issue.severity in (Verdict.DANGEROUS, Verdict.NEEDS_REVIEW):
+        certain = issue.severity in (Verdict.DANGEROUS, Verdict.NEEDS_REVIEW)
+        if certain if all_but is None else issue.rule not in all_but:
             _again(job, issue)
 
 

@@ -22,6 +22,7 @@ from torchkeep.scan.loading import active, stretch
 from torchkeep.scan.loading.recording import can_seek, name_of
 from torchkeep.scan.loading.refusal import deny, require_clean
 from torchkeep.scan.loading.terms import Terms
+from torchkeep.scan.pickle import budget
 from torchkeep.scan.pickle.machine import Machine
 from torchkeep.scan.verdict import FileReport, Verdict
 
@@ -184,8 +185,9 @@ class Serving:
         machine = Machine(source, 0, job.policy, persistent=persistent)
         machine.memo = self._memo
         try:
-            outcome = machine.run()
-            pickles.judge(job, source, outcome, "", 0)
+            with budget.shared():
+                outcome = machine.run()
+                pickles.judge(job, source, outcome, "", 0)
         except SourceError as error:
             job.issue(60, Verdict.NOT_SCANNED, "unread", why=error.message)
         require_clean(job.report)

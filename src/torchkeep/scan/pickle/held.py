@@ -23,11 +23,9 @@ def functions(value: Any) -> list[Global]:
     while level:
         parts = [part for node in level for part in _parts(node)]
         found += [part for part in parts if type(part) is Global and _is_function(part)]
-        level = []
-        for part in parts:
-            if type(part) in _HOLDERS and id(part) not in seen:
-                seen.add(id(part))
-                level.append(part)
+        fresh = {id(part): part for part in parts if type(part) in _HOLDERS and part}
+        level = [part for key, part in fresh.items() if key not in seen]
+        seen.update(fresh)
     return found
 
 

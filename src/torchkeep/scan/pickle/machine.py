@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import _compat_pickle
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, NoReturn
 
 from torchkeep.core.source import Readable
-from torchkeep.scan.pickle import opcodes
+from torchkeep.scan.pickle import budget, opcodes
 from torchkeep.scan.pickle.forged import CALLED, is_forged
 from torchkeep.scan.pickle.held import functions
 from torchkeep.scan.pickle.hits import Hit, What
@@ -27,11 +28,12 @@ from torchkeep.scan.pickle.weight import is_tree, largest, weight
 
 _word: Final = struct.Struct("<I").unpack_from
 _CONSTANTS: Final = {0x29: (), 0x4E: None, 0x88: True, 0x89: False}
-_MOST_STEPS: Final = 100_000_000  # opcodes, and values on the stack
 _MOST_MARKS: Final = 2_000
 _MOST_MEMO: Final = 1 << 25  # CPython's memo is an array: a huge index takes its memory at once
 _MOST_WEIGHT: Final = 1 << 32  # values in a container, shared ones counted each time
 _MOST_DEPTH: Final = 1_000  # what Python's own recursion stands
+_MODULUS: Final = (1 << 61) - 1  # by which Python hashes numbers
+_MOST_ALIKE: Final = 1_000  # numbers of one hash: each is compared with all before it
 _MOST_HASHED: Final = 100_000
 
 
@@ -97,6 +99,8 @@ class Machine(Stream):
         self._merged: list[Any] = []  # state that an object was given before its last one
         self._seen: set[tuple[What, str]] = set()
         self._arrays: list[Made] = []  # what may be an array of numpy
+        self._budget, self._spent = budget.current(), 0
+        self._alike: Counter[int] = Counter()
 
     def run(self) -> Outcome:
         """Follow the stream to its end, or to where an unpickler would give up."""
@@ -114,6 +118,7 @@ class Machine(Stream):
             self.outcome.broken = "it ends in the midst of an opcode"
         except (IndexError, KeyError):
             self.outcome.broken = f"stack, mark or memo is empty at byte {self.at}"
+        self._budget.left -= min(len(self.buffer), self.offset - self.outcome.start)
         if self.is_odd:
             self.hit(What.FRAME, "a frame")
         # The unpickler takes a frame from the file as a whole: bytes of it that stand behind STOP
@@ -128,7 +133,7 @@ class Machine(Stream):
         buffer, pos, soft, stack = self.buffer, self.pos, self.soft, self.stack
         for steps in count():
             if pos > soft:
-                buffer, pos, soft = self._refill(pos, steps + len(stack))
+                buffer, pos, soft = self._refill(pos, steps, len(stack))
             code = buffer[pos]
             pos += 1
             if code == 0x72 and buffer[pos + 3] == 0:  # LONG_BINPUT of a sane index
@@ -173,8 +178,10 @@ class Machine(Stream):
         self.pos, self.at = pos, self.base + pos - 1
         return stack.pop()
 
-    def _refill(self, pos: int, steps: int) -> tuple[bytes, int, int]:
-        if steps > _MOST_STEPS:
+    def _refill(self, pos: int, steps: int, height: int) -> tuple[bytes, int, int]:
+        self._budget.left -= steps - self._spent
+        self._spent = steps
+        if self._budget.left < height:
             self._give_up(pos)
         self.pos = pos
         self.fill()
@@ -250,6 +257,9 @@ class Machine(Stream):
         made = Made(maker, args, self.at)
         if isinstance(maker, Global) and maker.name in CALLED:
             self._arrays.append(made)
+        if made.is_made_by("builtins", "set") or made.is_made_by("builtins", "frozenset"):
+            for given in args if isinstance(args, tuple) else ():
+                self.hashed(given if isinstance(given, (list, tuple)) else ())
         return made
 
     def new(self, maker: Any, args: Any, kwargs: Any = None) -> Made:
@@ -307,6 +317,10 @@ class Machine(Stream):
         for key in keys:
             if type(key) is tuple and weight(key) > _MOST_HASHED:
                 self.hit(What.BOMB, "a key of shared tuples")
+            elif type(key) is int and not -_MODULUS < key < _MODULUS:
+                self._alike[key % _MODULUS] += 1
+                if self._alike[key % _MODULUS] > _MOST_ALIKE:
+                    self.hit(What.BOMB, "keys of one hash")
 
     def persist(self, id: Any) -> Any:
         """What fetching an object from outside would return."""

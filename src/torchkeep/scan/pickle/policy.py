@@ -145,6 +145,8 @@ def _use_of(value: Any) -> Use | None:
 
 def _no_functions(args: tuple[Any, ...]) -> bool:
     """No argument is something that whoever gets it could call with data of the stream."""
+    if not args:
+        return True
     todo: list[Any] = [args]
     seen: set[int] = set()  # a list can hold itself
     while todo:
@@ -160,11 +162,14 @@ def _no_functions(args: tuple[Any, ...]) -> bool:
 
 def _bounded(args: tuple[Any, ...]) -> bool:
     """No argument is a few bytes that take all memory: ``bytearray(1 << 40)``, ``list(range)``."""
-    return _no_functions(args) and not any(
-        (type(arg) is int and len(args) == 1 and arg > _MOST_MADE)
-        or (isinstance(arg, str) and _EXPONENT.search(arg))
-        or (isinstance(arg, Made) and repr(arg.maker) in _GROWING)
-        for arg in args
+    return not args or (
+        _no_functions(args)
+        and not any(
+            (type(arg) is int and len(args) == 1 and arg > _MOST_MADE)
+            or (isinstance(arg, str) and _EXPONENT.search(arg))
+            or (isinstance(arg, Made) and repr(arg.maker) in _GROWING)
+            for arg in args
+        )
     )
 
 

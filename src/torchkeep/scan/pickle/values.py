@@ -84,13 +84,20 @@ class Set(list[Any]):
 
 
 class Persistent:
-    """An object that lies outside of the pickle and is fetched by an id."""
+    """An object that lies outside of the pickle and is fetched by an id.
 
-    __slots__ = ("id", "offset")
+    Attributes:
+        id: The id.
+        offset: Byte at which it is fetched.
+        found: What the id stands for, where somebody has worked that out.
+    """
+
+    __slots__ = ("found", "id", "offset")
 
     def __init__(self, id: Any, offset: int) -> None:
         self.id = id
         self.offset = offset
+        self.found: Any = None
 
 
 @dataclass(frozen=True, slots=True)
