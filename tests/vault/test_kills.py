@@ -28,7 +28,10 @@ OLD, NEW = b"old" * 90_000, b"new!" * 70_000
 
 
 class Deadly:
-    """Stands in for ``os`` below ``core.files``; the process dies at the ``left``-th call."""
+    """Stands in for ``os`` below ``core.files``; the process dies at the ``left``-th call.
+
+    It dies after it, or else before it; of a write the half is done then.
+    """
 
     def __init__(self, left: int, after: bool) -> None:
         self._left, self._after = left, after
@@ -41,6 +44,8 @@ class Deadly:
         def counted(*given, **named):
             self._left -= 1
             if not self._left and not self._after:
+                if call in (os.write, os.pwrite):
+                    call(given[0], given[1][: len(given[1]) // 2], *given[2:])
                 os.kill(os.getpid(), signal.SIGKILL)
             out = call(*given, **named)
             if not self._left:

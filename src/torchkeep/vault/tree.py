@@ -141,7 +141,6 @@ class Tree:
         if offset != self._starts[number + 1]:
             raise ValueError("its digests contradict each other")
 
-
     def _require_whole(self, start: int, end: int) -> None:
         """See that a segment ends where one must: soon enough, and not before its section does."""
         data = self._sections[0]
