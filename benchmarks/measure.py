@@ -16,6 +16,10 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # The round that does not count leaves compiled modules behind, as an installation does.
 ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# Threads that wait do no work. Every large piece of memory is a fresh one, as for the first model
+# that a process loads, and not what the round before gave back.
+WORKING = {"OMP_WAIT_POLICY": "PASSIVE", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+
 SLOW_MS = 2000
 
 SERVE = """
@@ -58,8 +62,7 @@ class Worker:
     """
 
     def __init__(self, python: str, code: str, *arguments: str) -> None:
-        # Threads that wait must not count as work.
-        environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
+        environment = os.environ | WORKING
         self._child = subprocess.Popen(
             [python, "-c", code + SERVE, *arguments],
             stdin=subprocess.PIPE,
