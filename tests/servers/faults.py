@@ -188,6 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         if "content-length" not in names:
             self.send_header("Content-Length", str(len(answer.body)))
+        self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(answer.body)
         self.close_connection = True
