@@ -230,18 +230,16 @@ def speed(folder: str, peers: Path | None, runs: int) -> tuple[dict[str, object]
 
 def memory(folder: str) -> tuple[dict[str, float], dict[str, bool]]:
     """What each holds beyond the process before, in a process of its own, in bytes."""
-    model, found = TENSORS * EACH, {}
+    found: dict[str, float] = {}
+    held = {}
     for name in ("load, tags", "load, full", "seal", "open"):
         with Worker(sys.executable, OURS, folder, str(TENSORS), str(EACH)) as worker:
             sample = worker.run(name)
-        found[name] = sample.peak * 1e6
-        limit = 1.05 * model + 64 * MIB if "load" in name else 64 * MIB
-        print(f"memory, {name}: {found[name] / MIB:.1f} MiB of {limit / MIB:.1f}", end="")
-        print(f", {sample.wall:.0f} ms")
-    held = {
-        f"{name}: memory": size <= (1.05 * model + 64 * MIB if "load" in name else 64 * MIB)
-        for name, size in found.items()
-    }
+        size, most = sample.peak * 1e6, 64 * MIB
+        if name.startswith("load"):
+            most += 1.05 * TENSORS * EACH
+        print(f"memory, {name}: {size / MIB:.1f} MiB of {most / MIB:.1f}, {sample.wall:.0f} ms")
+        found[name], held[f"{name}: memory"] = size, size <= most
     return found, held
 
 
@@ -320,6 +318,8 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="virtual environment with the peers")
     parser.add_argument("--folder", type=Path, help="where to work: on the disk to measure")
     given = parser.parse_args()
+    if given.peers is not None and not (given.peers / "bin" / "python").exists():
+        parser.error(f"{given.peers} is no virtual environment")
     before = os.getloadavg()[0]
     print(f"python {sys.version.split()[0]}, {os.cpu_count()} CPUs, {given.runs} runs,", end=" ")
     print(f"{TENSORS} tensors of {EACH // MIB} MiB")
