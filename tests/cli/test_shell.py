@@ -30,7 +30,26 @@ def test_a_script_is_printed_and_the_shell_can_read_it(shell):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["torchkeep", ""], {"audit", "completion", "convert", "explain", "init", "scan"}),
+        (
+            ["torchkeep", ""],
+            {
+                "audit",
+                "completion",
+                "convert",
+                "explain",
+                "init",
+                "inspect",
+                "key",
+                "open",
+                "rekey",
+                "rewrap",
+                "scan",
+                "seal",
+                "sign",
+                "store",
+                "verify",
+            },
+        ),
         (["torchkeep", "au"], {"audit"}),
         (["torchkeep", "x"], set()),
         (["torchkeep", "audit", "--fo"], {"--format"}),

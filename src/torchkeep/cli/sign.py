@@ -72,7 +72,7 @@ def sign(
     if as_json:
         output.document(done.to_json() | {"format": form})
     else:
-        _say("signed", language, folder=done.folder, target=done.signature, files=done.files)
+        _say("cli.signed", language, folder=done.folder, target=done.signature, files=done.files)
 
 
 @click.command()
@@ -119,7 +119,7 @@ def verify(
     if given["as_json"]:
         output.document(found.to_json() | {"format": _OMS})
     elif found.is_verified:
-        _say("vouched", given["language"], folder=found.folder, files=found.files)
+        _say("cli.vouched", given["language"], folder=found.folder, files=found.files)
     else:
         click.echo(visible(f"{found.folder} is refused: {found.reason}"))
     return 0 if found.is_verified else 1
@@ -137,4 +137,4 @@ def _refuse(context: click.Context, names: tuple[str, ...], what: str) -> None:
 
 
 def _say(key: str, language: str, **args: object) -> None:
-    click.echo(visible(message(f"vault.cli.{key}", **args).text(language)))
+    click.echo(visible(message(f"vault.{key}", **args).text(language)))

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from torchkeep.core import digest, files, plugins, source, toml, tree
+from torchkeep.core import digest, files, source, toml, tree
 from torchkeep.core.dsse import Envelope
 from torchkeep.core.errors import Internal, ProjectError, UsageError
 from torchkeep.core.evidence import Evidence, Statements, Verify, by_presence
@@ -188,6 +188,8 @@ class Project:
     def _verify(self) -> Verify:
         if not self.settings:  # most projects; to look for plug-ins takes a while
             return by_presence
+        from torchkeep.core import plugins  # help pages must not wait for installed packages
+
         for plugin in plugins.load(VERIFIERS):
             if plugin.name not in self.settings:
                 continue

@@ -62,14 +62,14 @@ def _plain(project: Project) -> Iterator[Finding]:
     """Weights in clear."""
     for path in _weights(project):
         if _is_sealed(project.root / path):
-            yield _finding(1, path, State.PASS, message("vault.is-sealed"))
+            yield _finding("001", path, State.PASS, message("vault.is-sealed"))
         else:
             found = _finding(
-                1, path, State.WARN, message("vault.is-plain"), fix=_seal(project, path)
+                "001", path, State.WARN, message("vault.is-plain"), fix=_seal(project, path)
             )
             yield found
     if not _weights(project):
-        yield _nothing(project, 1, "vault.no-weights")
+        yield _nothing(project, "001", "vault.no-weights")
 
 
 def _signed(project: Project) -> Iterator[Finding]:
@@ -82,14 +82,14 @@ def _signed(project: Project) -> Iterator[Finding]:
             found = opening.verify(project.root / path, trust=trusted, remember=False)
         except TorchkeepError as error:
             reason = message("vault.unread", why=error.message)
-            yield _finding(2, path, State.NOT_MEASURED, reason)
+            yield _finding("002", path, State.NOT_MEASURED, reason)
             continue
-        yield _finding(2, path, *_judge(found, trusted is not None))
+        yield _finding("002", path, *_judge(found, trusted is not None))
     for path in _weights(project):
         if path not in sealed:
-            yield _finding(2, path, State.WARN, message("vault.unsigned"))
+            yield _finding("002", path, State.WARN, message("vault.unsigned"))
     if not sealed and not _weights(project):
-        yield _nothing(project, 2, "vault.no-weights")
+        yield _nothing(project, "002", "vault.no-weights")
 
 
 def _judge(found: opening.Verification, is_judged: bool) -> tuple[State, Message]:
@@ -108,21 +108,21 @@ def _current(project: Project) -> Iterator[Finding]:
     sealed = project.once(sealed_files)
     for path, frame in sealed.items():
         if isinstance(frame, Refused):
-            yield _finding(3, path, State.FAIL, message("vault.refused", why=frame.message))
+            yield _finding("003", path, State.FAIL, message("vault.refused", why=frame.message))
             continue
         until = frame.manifest.policy.not_after
         if until is None:
-            yield _finding(3, path, State.PASS, message("vault.no-end"))
+            yield _finding("003", path, State.PASS, message("vault.no-end"))
             continue
         days = Measured(value=(until - now) // _DAY, unit="days")
         if until < now:
-            yield _finding(3, path, State.FAIL, message("vault.ended"), measured=days)
+            yield _finding("003", path, State.FAIL, message("vault.ended"), measured=days)
         elif until < now + _SOON:
-            yield _finding(3, path, State.WARN, message("vault.ends-soon"), measured=days)
+            yield _finding("003", path, State.WARN, message("vault.ends-soon"), measured=days)
         else:
-            yield _finding(3, path, State.PASS, message("vault.ends-later"), measured=days)
+            yield _finding("003", path, State.PASS, message("vault.ends-later"), measured=days)
     if not sealed:
-        yield _nothing(project, 3, "vault.no-sealed")
+        yield _nothing(project, "003", "vault.no-sealed")
 
 
 def _keys(project: Project) -> Iterator[Finding]:
@@ -137,7 +137,7 @@ def _keys(project: Project) -> Iterator[Finding]:
         mode = path.stat().st_mode & 0o777
         exposed = mode & 0o077
         yield _finding(
-            4,
+            "004",
             name,
             State.FAIL if exposed else State.PASS,
             message("vault.key-exposed" if exposed else "vault.key-private"),
@@ -145,7 +145,7 @@ def _keys(project: Project) -> Iterator[Finding]:
             fix=("chmod", "600", path_argument(name)) if exposed else (),
         )
     if not places:
-        yield _nothing(project, 4, "vault.no-keys")
+        yield _nothing(project, "004", "vault.no-keys")
 
 
 def _passphrases(project: Project) -> Iterator[Finding]:
@@ -159,14 +159,14 @@ def _passphrases(project: Project) -> Iterator[Finding]:
                 said = True
                 yield _passphrase(path, stanza)
     if not said:
-        yield _nothing(project, 5, "vault.no-passphrase")
+        yield _nothing(project, "005", "vault.no-passphrase")
 
 
 def _passphrase(path: str, stanza: Stanza) -> Finding:
     memory, passes, _ = recipients.cost(stanza)
     is_weak = memory < _WEAKEST[0] or passes < _WEAKEST[1]
     return _finding(
-        5,
+        "005",
         path,
         State.FAIL if is_weak else State.PASS,
         message("vault.cost", memory=memory >> 10, passes=passes),
@@ -180,14 +180,16 @@ def _several(project: Project) -> Iterator[Finding]:
     sealed = project.once(sealed_files)
     for path, frame in sealed.items():
         if isinstance(frame, Refused):
-            yield _finding(6, path, State.NOT_MEASURED, message("vault.refused", why=frame.message))
+            yield _finding(
+                "006", path, State.NOT_MEASURED, message("vault.refused", why=frame.message)
+            )
             continue
         count = len(frame.block.stanzas)
         state = State.PASS if count >= least else State.WARN
         reason = message("vault.recipients", count=count)
-        yield _finding(6, path, state, reason, measured=Measured(value=count))
+        yield _finding("006", path, state, reason, measured=Measured(value=count))
     if not sealed:
-        yield _nothing(project, 6, "vault.no-sealed")
+        yield _nothing(project, "006", "vault.no-sealed")
 
 
 def _data(project: Project) -> Iterator[Finding]:
@@ -195,14 +197,14 @@ def _data(project: Project) -> Iterator[Finding]:
     for name, table in project.data.items():
         path = project.root / table.path
         if not path.exists():
-            yield _finding(7, table.path, State.NOT_MEASURED, message("vault.data-missing"))
+            yield _finding("007", table.path, State.NOT_MEASURED, message("vault.data-missing"))
         elif path.is_file() and _is_sealed(path):
-            yield _finding(7, table.path, State.PASS, message("vault.is-sealed"))
+            yield _finding("007", table.path, State.PASS, message("vault.is-sealed"))
         else:
             reason = message("vault.data-plain", name=name)
-            yield _finding(7, table.path, State.WARN, reason, fix=_seal(project, table.path))
+            yield _finding("007", table.path, State.WARN, reason, fix=_seal(project, table.path))
     if not project.data:
-        yield _nothing(project, 7, "vault.no-data")
+        yield _nothing(project, "007", "vault.no-data")
 
 
 def _stores(project: Project) -> Iterator[Finding]:
@@ -215,13 +217,13 @@ def _stores(project: Project) -> Iterator[Finding]:
             found = stores.check(location)
         except TorchkeepError as error:
             reason = message("vault.unread", why=error.message)
-            yield row(10, name, State.NOT_MEASURED, reason, fix=command)
+            yield row("010", name, State.NOT_MEASURED, reason, fix=command)
             continue
         worst = tuple(one.reason for one in found.findings if one.state is found.verdict)
         reason = message("vault.store.worst", rows=worst)
-        yield row(10, name, found.verdict, reason, fix=command)
+        yield row("010", name, found.verdict, reason, fix=command)
     if not named:
-        yield row(10, project.name, State.NOT_MEASURED, message("vault.store.none"))
+        yield row("010", project.name, State.NOT_MEASURED, message("vault.store.none"))
 
 
 def sealed_files(project: Project) -> dict[str, Frame | Refused]:
@@ -265,7 +267,7 @@ def _seal(project: Project, path: str) -> tuple[str, ...]:
 
 
 def _finding(
-    rule: int,
+    rule: str,
     subject: str,
     state: State,
     reason: Message,
@@ -275,7 +277,7 @@ def _finding(
 ) -> Finding:
     is_open = state in (State.FAIL, State.WARN, State.NOT_MEASURED)
     path = PurePosixPath(subject)
-    name = f"TK-VAULT-{rule:03}"
+    name = f"TK-VAULT-{rule}"
     return Finding(
         rule=name,
         subject=subject,
@@ -288,9 +290,9 @@ def _finding(
     )
 
 
-def _nothing(project: Project, rule: int, reason: str) -> Finding:
+def _nothing(project: Project, rule: str, reason: str) -> Finding:
     return Finding(
-        rule=f"TK-VAULT-{rule:03}",
+        rule=f"TK-VAULT-{rule}",
         subject=project.name,
         state=State.NOT_APPLICABLE,
         reason=message(reason),

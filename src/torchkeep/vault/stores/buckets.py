@@ -216,7 +216,7 @@ def _longer(rule: dict[str, Any]) -> dict[str, Any]:
     return rule | {"NoncurrentVersionExpiration": old | {"NoncurrentDays": _SHORTEST}}
 
 
-_LOOKS: Final[dict[int, Callable[[_Bucket], Finding]]] = {
+_LOOKS: Final[dict[str, Callable[[_Bucket], Finding]]] = {
     rows.PUBLIC: _public,
     rows.ENCRYPTED: _encrypted,
     rows.ON_THE_WAY: _on_the_way,

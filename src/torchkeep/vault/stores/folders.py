@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from torchkeep.core.finding import Finding, Measured, State
-from torchkeep.core.messages import message
+from torchkeep.core.messages import Message, message
 from torchkeep.core.text import path_argument, visible
 from torchkeep.vault.stores import mounts, rows
 from torchkeep.vault.stores.rows import row
@@ -89,7 +89,8 @@ def _readable(seen: _Seen) -> Finding:
     found = seen.which(lambda info: bool(info.st_mode & _ALL_READ))
     if found and _is_reached(seen.path):
         fix = ("chmod", "-R", "o-rwx", path_argument(seen.path))
-        return _exposed(seen, rows.PUBLIC, State.FAIL, "all-read", found, fix)
+        reason = message("vault.store.all-read", first=found[0])
+        return _exposed(seen, rows.PUBLIC, State.FAIL, reason, found, fix)
     if seen.hidden:
         return _unseen(seen, rows.PUBLIC)
     return row(rows.PUBLIC, seen.name, State.PASS, message("vault.store.not-read"))
@@ -102,12 +103,15 @@ def _writable(seen: _Seen) -> Finding:
         found := seen.which(lambda info: bool(info.st_mode & _ALL_WRITE) and not _is_sticky(info))
     ):
         fix = ("chmod", "-R", "go-w", path)
-        return _exposed(seen, rows.WRITABLE, State.FAIL, "all-write", found, fix)
+        reason = message("vault.store.all-write", first=found[0])
+        return _exposed(seen, rows.WRITABLE, State.FAIL, reason, found, fix)
     if found := seen.which(lambda info: info.st_uid not in ours):
-        return _exposed(seen, rows.WRITABLE, State.WARN, "other-owner", found)
+        reason = message("vault.store.other-owner", first=found[0])
+        return _exposed(seen, rows.WRITABLE, State.WARN, reason, found)
     if found := seen.which(lambda info: bool(info.st_mode & (_GROUP_WRITES | _ALL_WRITE))):
         fix = ("chmod", "-R", "go-w", path)
-        return _exposed(seen, rows.WRITABLE, State.WARN, "group-write", found, fix)
+        reason = message("vault.store.group-write", first=found[0])
+        return _exposed(seen, rows.WRITABLE, State.WARN, reason, found, fix)
     if seen.hidden:
         return _unseen(seen, rows.WRITABLE)
     return row(rows.WRITABLE, seen.name, State.PASS, message("vault.store.not-written"))
@@ -131,14 +135,18 @@ def _space(seen: _Seen) -> Finding:
 
 
 def _exposed(
-    seen: _Seen, rule: int, state: State, reason: str, found: list[str], fix: tuple[str, ...] = ()
+    seen: _Seen,
+    rule: str,
+    state: State,
+    reason: Message,
+    found: list[str],
+    fix: tuple[str, ...] = (),
 ) -> Finding:
-    text = message(f"vault.store.{reason}", first=found[0])
     measured = Measured(value=len(found), unit="files and folders", n=len(seen.modes))
-    return row(rule, seen.name, state, text, measured=measured, fix=fix)
+    return row(rule, seen.name, state, reason, measured=measured, fix=fix)
 
 
-def _unseen(seen: _Seen, rule: int) -> Finding:
+def _unseen(seen: _Seen, rule: str) -> Finding:
     reason = message("vault.store.hidden", first=seen.hidden[0])
     return row(rule, seen.name, State.NOT_MEASURED, reason)
 

@@ -7,26 +7,26 @@ from typing import Final
 from torchkeep.core.finding import Finding, Measured, State
 from torchkeep.core.messages import Message, message
 
-PUBLIC: Final = 11
-ENCRYPTED: Final = 12
-ON_THE_WAY: Final = 13
-VERSIONED: Final = 14
-LOCKED: Final = 15
-KEPT: Final = 16
-WRITABLE: Final = 17
-SPACE: Final = 18
+PUBLIC: Final = "011"
+ENCRYPTED: Final = "012"
+ON_THE_WAY: Final = "013"
+VERSIONED: Final = "014"
+LOCKED: Final = "015"
+KEPT: Final = "016"
+WRITABLE: Final = "017"
+SPACE: Final = "018"
 
 BUCKET: Final = (PUBLIC, ENCRYPTED, ON_THE_WAY, VERSIONED, LOCKED, KEPT)
 """What is looked at of a bucket."""
 
-ISSUES: Final = tuple(f"TK-VAULT-{rule:03}" for rule in (*BUCKET, WRITABLE, SPACE))
+ISSUES: Final = tuple(f"TK-VAULT-{rule}" for rule in (*BUCKET, WRITABLE, SPACE))
 
 _ITEM: Final = "data.storage"
 _CLOSED: Final = (State.PASS, State.NOT_APPLICABLE)
 
 
 def row(
-    rule: int,
+    rule: str,
     subject: str,
     state: State,
     reason: Message,
@@ -36,7 +36,7 @@ def row(
 ) -> Finding:
     """A row; without a command that closes it, an open one names its page."""
     is_open = state not in _CLOSED
-    name = f"TK-VAULT-{rule:03}"
+    name = f"TK-VAULT-{rule}"
     return Finding(
         rule=name,
         subject=subject,
