@@ -47,6 +47,14 @@ def same_content(*names: str) -> None:
         sys.exit(f"demo: {' and '.join(names)} hold different weights")
 
 
+def change(name: str, at: int) -> None:
+    """Flip one bit of one byte."""
+    data = bytearray((PROJECT / name).read_bytes())
+    data[at] ^= 1
+    (PROJECT / name).write_bytes(data)
+    print(f"{name}: byte {at} is another one now")
+
+
 def main() -> None:
     """Run every stage."""
     started = time.monotonic()
@@ -80,6 +88,21 @@ def main() -> None:
 
     stage("Audit again: what was closed, and what is still open")
     run("torchkeep", "audit", "--lang", "en", status=0)
+
+    stage(
+        "Seal a model for two people, signed: a stolen file is worthless, a changed one is refused"
+    )
+    for name in ("alice", "bob"):
+        run("torchkeep", "key", "new", "-o", f"{name}.key", "--unencrypted")
+    run("torchkeep", "key", "new", "--sign", "-o", "release.key", "--unencrypted")
+    to = ("--to", "alice.key.pub", "--to", "bob.key.pub")
+    run("torchkeep", "seal", "income.safetensors", "-o", "income.tks", *to, "--sign", "release.key")
+    run("torchkeep", "verify", "income.tks", "--trust", "release.key.pub", "--lang", "en")
+    run("python", "load_sealed.py")
+
+    stage("One byte of it is changed")
+    change("income.tks", at=5000)
+    run("torchkeep", "verify", "income.tks", "--trust", "release.key.pub", "--lang", "en", status=1)
 
     report = (PROJECT / ".torchkeep" / "report.html").relative_to(ROOT)
     print(f"\nThe report, to open in a browser: {report}")
