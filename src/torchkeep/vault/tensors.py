@@ -13,6 +13,7 @@ from torchkeep.core import safetensors
 from torchkeep.core.errors import Foreign, UsageError
 from torchkeep.core.safetensors import Slot
 from torchkeep.core.text import visible
+from torchkeep.vault import huge
 from torchkeep.vault.index import Layout, Tensors
 from torchkeep.vault.reading import Sealed, Wanted
 
@@ -223,7 +224,9 @@ def _fits(target: Tensor, slot: Slot) -> bool:
 
 
 def _empty(slot: Slot) -> Tensor:
-    return torch.empty(_shape(slot), dtype=_dtype(slot))
+    out = torch.empty(_shape(slot), dtype=_dtype(slot))
+    huge.advise(out.data_ptr(), slot.end - slot.begin)
+    return out
 
 
 def _shape(slot: Slot) -> tuple[int, ...]:
