@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from servers import faults
 
+from torchkeep.cli import app
 from torchkeep.core.errors import SourceError, TorchkeepError, UsageError
 from torchkeep.vault import later, opening, rewrapping, sealing
 from torchkeep.vault.errors import Damaged, NoIdentity
@@ -78,6 +79,20 @@ def test_nothing_is_overwritten_unless_it_is_asked_for(s3, url, plain, tmp_path)
     assert s3.get("model.tks") == before
     sealing.seal(plain, url, TO_BOB, overwrite=True)
     assert opened(url, BOB, tmp_path) == plain.read_bytes()
+
+
+def test_the_commands(s3, plain, tmp_path, capfd):
+    key, out, url = tmp_path / "alice.key", tmp_path / "out", f"{s3.url}/x.tks"
+    assert app.run(["key", "new", "--unencrypted", "-o", str(key)]) == 0
+    sealing_it = ["seal", str(plain), "-o", url, "--to", f"{key}.pub"]
+    assert app.run(sealing_it) == 0
+    assert app.run(sealing_it) == 2
+    assert app.run(["rewrap", url, "--identity", str(key), "--to", f"{key}.pub"]) == 0
+    assert app.run(["open", url, "-o", str(out), "--identity", str(key)]) == 0
+    assert app.run(["verify", url, "--identity", str(key)]) == 0
+    assert out.read_bytes() == plain.read_bytes()
+    assert s3.names() == ["x.tks", "x.tks.keys"]
+    assert "exists already and is never overwritten" in capfd.readouterr().err
 
 
 # Sealed for others.

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from torchkeep.core.source import Source
+from torchkeep.core.source import Readable, Source
 from torchkeep.vault import blocks, header, manifest, signing, suite
 from torchkeep.vault.blocks import Block
 from torchkeep.vault.errors import Damaged
@@ -91,48 +91,19 @@ class Frame:
             raise Damaged(self.name, str(error)) from error
 
 
-class Suffix(Source):
-    """A source whose last bytes were read at once: most of a frame, and the index, lie there.
+class Suffix:
+    """A source whose last bytes were read at once: most of a frame lies there."""
 
-    Closing it closes the source.
-    """
-
-    def __init__(self, source: Source) -> None:
-        super().__init__(source.name)
+    def __init__(self, source: Readable) -> None:
         self._source = source
-        self.size, self.version = source.size, source.version
+        self.size = source.size
         self._start = max(0, source.size - _SUFFIX)
         self._held = source.read(self._start, source.size - self._start)
-
-    @property
-    def requests(self) -> int:
-        """How often the place behind the source was asked."""
-        return self._source.requests
-
-    @property
-    def bytes_read(self) -> int:
-        """How many bytes of the file came from there."""
-        return self._source.bytes_read
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes from ``offset``; ValueError where there are none."""
         if offset < 0 or length < 0 or offset + length > self.size:
             raise ValueError("a section of it lies outside of it")
-        return super().read(offset, length)
-
-    def readinto(self, offset: int, buffer: memoryview) -> None:
-        """Read into memory that is there."""
-        if offset < self._start:
-            self._source.readinto(offset, buffer)
-        else:
-            super().readinto(offset, buffer)
-
-    def close(self) -> None:
-        """Close the source."""
-        super().close()
-        self._source.close()
-
-    def _read(self, offset: int, length: int) -> bytes:
         if offset >= self._start:
             return self._held[offset - self._start : offset - self._start + length]
         return self._source.read(offset, length)
@@ -150,16 +121,16 @@ def read(source: Source) -> Frame:
     head, raw = header.read(source, source.name)
     found = suite.of(head.suite)
     try:
-        return _read(Suffix(source), head, raw, found)
+        return _read(source, Suffix(source), head, raw, found)
     except ValueError as error:
         raise Damaged(source.name, str(error)) from error
 
 
-def _read(near: Suffix, head: Header, raw: bytes, found: Suite) -> Frame:
-    length = blocks.length(near.read(near.size - blocks.FOOTER, blocks.FOOTER))
-    offset = near.size - blocks.FOOTER - length
+def _read(source: Source, near: Suffix, head: Header, raw: bytes, found: Suite) -> Frame:
+    length = blocks.length(near.read(source.size - blocks.FOOTER, blocks.FOOTER))
+    offset = source.size - blocks.FOOTER - length
     block, body, code = blocks.decode(near.read(offset, length), offset)
-    if near.size - block.immutable > blocks.MOST_BYTES:
+    if source.size - block.immutable > blocks.MOST_BYTES:
         raise ValueError("its key blocks are larger than any")
     before = near.read(block.immutable, offset - block.immutable)
     if hashlib.sha256(before).digest() != block.previous:
@@ -175,7 +146,7 @@ def _read(near: Suffix, head: Header, raw: bytes, found: Suite) -> Frame:
     if tuple(signature.signer for signature in signatures) != head.signers:
         raise ValueError("its signatures are not those that its header names")
     return Frame(
-        near.name, near, head, raw, found, said, section, closing, signatures,
+        source.name, source, head, raw, found, said, section, closing, signatures,
         block, body, code, places,
     )  # fmt: skip
 
