@@ -64,8 +64,8 @@ def rewrap(
                 f"{frame.name} was sealed for others too often: its key blocks are full",
                 next="write it anew with torchkeep rekey",
             )
-        if isinstance(source.behind, Joined):
-            source.behind.put(before + block)
+        if isinstance(source, Joined):
+            source.put(before + block)
         else:
             files.append(location, block, source.size)
         return len(block)
