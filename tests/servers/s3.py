@@ -20,7 +20,7 @@ class S3(NamedTuple):
 
     client: Any
     proxy: Proxy
-    bucket: str = "bucket"
+    bucket: str = "sealed"
 
     @property
     def url(self) -> str:
