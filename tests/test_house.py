@@ -314,7 +314,7 @@ def test_nothing_names_the_machine_that_built_it():
         ('"/' + 'root/.config"', True),
         ("--index-url https://pypi" + ".org/simple", True),
         ("https://files.pythonhosted" + ".org/x", True),
-        ("path/to/work/x", False),
+        ("path/to/" + "work/x", False),
         ("$HOME/root/x", False),
         ("docs/root/index.md", False),
         ("homework/main", False),
